@@ -1,0 +1,197 @@
+/** The composition root: the only place that knows who runs with whom, on what, over what. */
+
+import type { Bound, Context, ContextDefinition, RefusalsOf } from '../context/definition.ts'
+import type { RunningContext, UnitOptions } from '../context/runtime.ts'
+import { type Environment, systemEnvironment } from '../core/environment.ts'
+import { describeError, PabalError } from '../core/errors.ts'
+import { defaultLimits, type Limits } from '../core/limits.ts'
+import type { CommandDefinition, InputOf, MessageDefinition } from '../event/definition.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import { inProcess } from '../exchange/in-process/in-process.ts'
+import type { BreakerOptions } from '../subscription/breaker.ts'
+import { type Composition, compose, nameOf, specsOf } from './composition.ts'
+import { OpenedApp } from './opened.ts'
+import { settle } from './settle.ts'
+
+export interface AppOptions {
+  readonly contexts: readonly Bound[]
+  /** How public events travel between contexts. Default `inProcess()`. */
+  readonly exchange?: Exchange
+  readonly limits?: Partial<Limits>
+  /** How long a lane stays with a process that gives no sign of life. Default 15,000 ms. */
+  readonly leaseMs?: number
+  readonly breaker?: BreakerOptions
+  /** Time, randomness and sleep; for tests and simulations. */
+  readonly environment?: Environment
+  /** Told of what an operator should know: handlers that fail, names that mislead, cursors without a handler. Default: a process warning. */
+  readonly onWarning?: (what: string, error: unknown) => void
+}
+
+export type Refusal<R> = { [Code in keyof R]: { readonly code: Code; readonly detail: R[Code] } }[keyof R]
+export type Sent<R> = { readonly ok: true } | { readonly ok: false; readonly refusal: Refusal<R> }
+
+export interface SettleOptions {
+  /** Gives up with PABAL_SETTLE_TIMEOUT. Default: never. */
+  readonly withinMs?: number
+}
+
+export interface App extends AsyncDisposable {
+  /** A context of this app; works without `start`. */
+  context<C extends string, Own, Tx, Metadata, OwnTx>(
+    context: Context<C, Own, Tx, Metadata, OwnTx>,
+  ): RunningContext<Own, Tx, Metadata, OwnTx>
+  /**
+   * Sends a command to the context that handles it and answers with its outcome; works without `start`. With an
+   * `idempotencyKey` the same key again gives the recorded answer. @throws PABAL_NO_HANDLER, PABAL_PAYLOAD_INVALID
+   */
+  send<C extends CommandDefinition>(command: C, data: InputOf<C>, options?: UnitOptions): Promise<Sent<RefusalsOf<C>>>
+  /** Sends a one-way message to its context: stored now, handled later, at least once. */
+  post<M extends MessageDefinition>(message: M, data: InputOf<M>, options?: UnitOptions): Promise<void>
+  /** Opens the databases and runs the durable handlers. */
+  start(): Promise<void>
+  /**
+   * Resolves when every durable handler has handled everything, also what handling has caused: exact, no idle timer. A
+   * dead-lettered key counts as settled, a retrying one does not. Runs the handlers for as long when the app is not started.
+   */
+  settle(options?: SettleOptions): Promise<void>
+  /** Ends what is running, gives leases back, closes the databases. */
+  stop(): Promise<void>
+  /** For `pabal/operate` and the CLI. */
+  readonly '~pabal': { readonly composition: Composition; readonly environment: Environment; readonly limits: Limits; open(): Promise<OpenedApp> }
+}
+
+const warnProcess = (what: string, error: unknown): void => {
+  process.emitWarning(`${what}: ${describeError(error)}`, { type: 'PabalWarning' })
+}
+
+/**
+ * Composes contexts, their stores and handlers, and the exchange between them. Checks everything that can be checked before
+ * anything is opened; opens at the first use.
+ * @throws PABAL_COMPOSITION_INVALID
+ */
+export const createApp = (options: AppOptions): App => new RunningApp(options) as unknown as App
+
+class RunningApp {
+  readonly #composition: Composition
+  readonly #environment: Environment
+  readonly #limits: Limits
+  readonly #options: AppOptions
+  #opened: Promise<OpenedApp> | undefined
+  #started: Promise<void> | undefined
+  #stopped: Promise<void> | undefined
+
+  constructor(options: AppOptions) {
+    this.#composition = compose(options.contexts, options.exchange ?? inProcess())
+    this.#environment = options.environment ?? systemEnvironment
+    this.#limits = { ...defaultLimits, ...options.limits }
+    this.#options = options
+  }
+
+  get '~pabal'(): App['~pabal'] {
+    return { composition: this.#composition, environment: this.#environment, limits: this.#limits, open: () => this.#open() }
+  }
+
+  get #warn(): (what: string, error: unknown) => void {
+    return this.#options.onWarning ?? warnProcess
+  }
+
+  #open(): Promise<OpenedApp> {
+    if (this.#stopped !== undefined) return Promise.reject(new PabalError('PABAL_STORE_CLOSED', 'the app has been stopped'))
+    if (this.#opened === undefined) {
+      const { leaseMs, breaker } = this.#options
+      this.#opened = OpenedApp.open(this.#composition, {
+        environment: this.#environment,
+        limits: this.#limits,
+        leaseMs,
+        breaker,
+        warn: this.#warn,
+      })
+      // What could not be opened may be opened later.
+      this.#opened.catch(() => (this.#opened = undefined))
+    }
+    return this.#opened
+  }
+
+  context(context: ContextDefinition): unknown {
+    const { name } = context
+    if (!this.#composition.contexts.some((bound) => bound['~pabal'].context === (context as unknown)))
+      throw new PabalError('PABAL_COMPOSITION_INVALID', `'${name}' is not a context of this app`)
+    const runtime = async () => (await this.#open()).runtimes.get(name)!
+    const call =
+      (method: 'transaction' | 'join' | 'read') =>
+      async (...args: never[]): Promise<unknown> =>
+        ((await runtime())[method] as (...given: never[]) => Promise<unknown>).apply(await runtime(), args)
+    return { name, transaction: call('transaction'), join: call('join'), read: call('read') }
+  }
+
+  async send(command: CommandDefinition, data: unknown, options?: UnitOptions): Promise<unknown> {
+    const bound = this.#composition.contexts.find((candidate) =>
+      specsOf(candidate).some((spec) => spec.kind === 'handle' && spec.command.type === command.type),
+    )
+    if (bound === undefined) throw new PabalError('PABAL_NO_HANDLER', `${command.type} has no handler in this app`)
+    return (await this.#open()).runtimes.get(nameOf(bound))!.send(command, data, options)
+  }
+
+  async post(message: MessageDefinition, data: unknown, options?: UnitOptions): Promise<void> {
+    const owner = message.type.slice(0, message.type.indexOf('.'))
+    const runtime = (await this.#open()).runtimes.get(owner)
+    if (runtime === undefined) throw new PabalError('PABAL_NO_HANDLER', `${message.type}: no context '${owner}' is in this app`)
+    await runtime.transaction((unit) => unit.post(message, data), options)
+  }
+
+  start(): Promise<void> {
+    this.#started ??= this.#start()
+    this.#started.catch(() => (this.#started = undefined))
+    return this.#started
+  }
+
+  async #start(): Promise<void> {
+    const opened = await this.#open()
+    for (const subscription of opened.subscriptions) await subscription.register()
+    await this.#nameOrphans(opened)
+    for (const subscription of opened.subscriptions) subscription.run()
+  }
+
+  /** A cursor in the store whose handler is not there: renamed, removed, or forgotten in `handlers`? */
+  async #nameOrphans(opened: OpenedApp): Promise<void> {
+    for (const { name, database, contextStore } of opened.runtimes.values()) {
+      const stored = await database.read((session) => contextStore.cursors.consumers(session))
+      for (const consumer of stored)
+        if (!opened.subscriptions.some((subscription) => subscription.context === name && subscription.name === consumer.name))
+          this.#warn(
+            `'${name}'`,
+            `the consumer '${consumer.name}' has a cursor but no handler here; 'pabal consumer rename' moves it, 'pabal consumer remove' forgets it`,
+          )
+    }
+  }
+
+  async settle({ withinMs }: SettleOptions = {}): Promise<void> {
+    const running = this.#started !== undefined
+    await this.start()
+    try {
+      await settle(await this.#open(), this.#environment, withinMs)
+    } finally {
+      if (!running) await this.#pause()
+    }
+  }
+
+  async #pause(): Promise<void> {
+    this.#started = undefined
+    await Promise.all((await this.#open()).subscriptions.map((subscription) => subscription.stop()))
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= (async () => {
+      const opened = await this.#opened?.catch(() => undefined)
+      if (opened === undefined) return
+      await this.#started?.catch(() => undefined)
+      await Promise.all(opened.subscriptions.map((subscription) => subscription.stop()))
+      await opened.close()
+    })()
+    return this.#stopped
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+}

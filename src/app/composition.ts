@@ -1,0 +1,113 @@
+/** Who runs with whom, checked before anything is opened: handlers, commands, and where each public event comes from. */
+
+import type { Bound, CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../context/definition.ts'
+import { PabalError } from '../core/errors.ts'
+import type { Publication } from '../event/publication.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+
+/** A consumer's share of one producing context: the publications that it reads there. */
+export interface Feed {
+  readonly producer: Bound
+  readonly publications: readonly Publication[]
+}
+
+export interface Composition {
+  readonly contexts: readonly Bound[]
+  /** Contexts that run elsewhere and can be read. */
+  readonly remote: readonly Bound[]
+  /** Where the public events of a consuming handler come from. */
+  readonly feeds: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Feed[]>
+}
+
+const refuse = (detail: string): never => {
+  throw new PabalError('PABAL_COMPOSITION_INVALID', detail)
+}
+
+export const nameOf = (bound: Bound): string => bound['~pabal'].context.name
+export const specsOf = (bound: Bound): readonly HandlerSpec[] => bound['~pabal'].handlers.map((handler) => handler['~pabal'].spec)
+export const isCommand = (spec: HandlerSpec): spec is CommandSpec => spec.kind === 'handle'
+export const isDurable = (spec: HandlerSpec): spec is DurableSpec => spec.kind !== 'handle' && spec.phase === 'durable'
+export const isImmediate = (spec: HandlerSpec): spec is ImmediateSpec => spec.kind !== 'handle' && spec.phase !== 'durable'
+
+const checkNames = (contexts: readonly Bound[]): void => {
+  const seen = new Set<string>()
+  for (const bound of contexts) {
+    const name = nameOf(bound)
+    if (seen.has(name)) refuse(`two contexts are named '${name}'`)
+    seen.add(name)
+    const handlers = new Set<string>()
+    for (const spec of specsOf(bound)) {
+      if (isCommand(spec)) continue
+      if (handlers.has(spec.name)) refuse(`'${name}' has two handlers named '${spec.name}'`)
+      handlers.add(spec.name)
+    }
+  }
+}
+
+const checkCommands = (contexts: readonly Bound[]): void => {
+  const handled = new Map<string, string>()
+  for (const bound of contexts)
+    for (const spec of specsOf(bound).filter(isCommand)) {
+      const { type } = spec.command
+      const other = handled.get(type)
+      if (other !== undefined) refuse(`${type} is handled by '${other}' and by '${nameOf(bound)}'; a command has one handler`)
+      handled.set(type, nameOf(bound))
+    }
+  for (const bound of contexts)
+    for (const { type } of bound['~pabal'].context['~pabal'].commands)
+      if (!handled.has(type)) refuse(`'${nameOf(bound)}' promises to handle ${type}, and no handler was given`)
+}
+
+const checkEvents = (contexts: readonly Bound[]): void => {
+  for (const bound of contexts) {
+    const { events, messages } = bound['~pabal'].context['~pabal']
+    const registered = new Set([...events, ...messages].map(({ type }) => type))
+    for (const spec of specsOf(bound))
+      if (spec.kind === 'on')
+        for (const { type } of spec.definitions)
+          if (!registered.has(type)) refuse(`'${nameOf(bound)}', handler '${spec.name}': ${type} is not among the context's events`)
+  }
+}
+
+const feedsOf = (bound: Bound, spec: DurableSpec | ImmediateSpec, producers: readonly Bound[]): readonly Feed[] => {
+  const feeds = new Map<Bound, Publication[]>()
+  for (const { type } of spec.definitions) {
+    const from = producers.filter((producer) => producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type))
+    if (from.length === 0)
+      refuse(`'${nameOf(bound)}', handler '${spec.name}': nobody here publishes ${type}; give its context to the app, or an exchange that reaches it`)
+    for (const producer of from) {
+      const found = producer['~pabal'].context['~pabal'].publishes.filter(({ to }) => to.type === type)
+      feeds.set(producer, [...(feeds.get(producer) ?? []), ...found])
+    }
+  }
+  return [...feeds].map(([producer, publications]) => ({ producer, publications }))
+}
+
+/** Strong consistency is a property of one database: such a consumer cannot move out. */
+const checkSharedDatabase = (bound: Bound, spec: ImmediateSpec, feeds: readonly Feed[], contexts: readonly Bound[]): void => {
+  for (const { producer } of feeds)
+    if (!contexts.includes(producer) || producer['~pabal'].store.database.identity !== bound['~pabal'].store.database.identity)
+      refuse(
+        `'${nameOf(bound)}', handler '${spec.name}' runs before commit in the transaction of '${nameOf(producer)}', but they do not share a database; make it durable, or give both the same store`,
+      )
+}
+
+/** @throws PABAL_COMPOSITION_INVALID naming the context and the handler that do not fit */
+export const compose = (contexts: readonly Bound[], exchange: Exchange): Composition => {
+  if (contexts.length === 0) refuse('an app needs at least one context')
+  checkNames(contexts)
+  checkCommands(contexts)
+  checkEvents(contexts)
+  const local = new Set(contexts.map(nameOf))
+  // A context that is given both ways runs here: its log is read here too.
+  const remote = exchange['~pabal'].producers.filter((producer) => !local.has(nameOf(producer)))
+  const feeds = new Map<DurableSpec | ImmediateSpec, readonly Feed[]>()
+  for (const bound of contexts)
+    for (const spec of specsOf(bound)) {
+      if (isCommand(spec) || spec.kind !== 'consume') continue
+      const found = feedsOf(bound, spec, [...contexts, ...remote])
+      if (isImmediate(spec)) checkSharedDatabase(bound, spec, found, contexts)
+      feeds.set(spec, found)
+    }
+  return { contexts, remote, feeds }
+}

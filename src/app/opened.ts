@@ -1,0 +1,193 @@
+/** The composition with its databases open: runtimes of the contexts, wired to each other. */
+
+import type { Bound } from '../context/definition.ts'
+import { ContextRuntime } from '../context/runtime.ts'
+import type { Environment } from '../core/environment.ts'
+import { PabalError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { EntryDefinition } from '../event/definition.ts'
+import { nameWarning } from '../event/naming.ts'
+import { toPublic } from '../event/publication.ts'
+import { PublishedLog } from '../exchange/published-log.ts'
+import type { ContextStore, Database, Session } from '../store/store.ts'
+import type { BreakerOptions } from '../subscription/breaker.ts'
+import { Bell, OwnLog } from '../subscription/source.ts'
+import { Subscription } from '../subscription/subscription.ts'
+import { type Composition, isCommand, isDurable, isImmediate, nameOf, specsOf } from './composition.ts'
+
+export interface OpenOptions {
+  readonly environment: Environment
+  readonly limits: Limits
+  readonly leaseMs: number | undefined
+  readonly breaker: BreakerOptions | undefined
+  readonly warn: (what: string, error: unknown) => void
+}
+
+/** A log that this process can read: of its own contexts, and of those that the exchange reaches. */
+interface OpenLog {
+  readonly bound: Bound
+  readonly database: Database
+  readonly store: ContextStore
+  readonly bell: Bell
+}
+
+/** Events that operators' actions append; known to every log. */
+export const operatorPrefix = 'pabal.'
+
+export class OpenedApp {
+  readonly runtimes: ReadonlyMap<string, ContextRuntime>
+  readonly subscriptions: readonly Subscription[]
+  readonly databases: readonly Database[]
+  readonly logs: ReadonlyMap<string, OpenLog>
+  /** Rings whenever a subscription has moved. */
+  readonly progress: Bell
+
+  private constructor(parts: Pick<OpenedApp, 'runtimes' | 'subscriptions' | 'databases' | 'logs' | 'progress'>) {
+    this.runtimes = parts.runtimes
+    this.subscriptions = parts.subscriptions
+    this.databases = parts.databases
+    this.logs = parts.logs
+    this.progress = parts.progress
+  }
+
+  static async open(composition: Composition, options: OpenOptions): Promise<OpenedApp> {
+    const databases = new Map<unknown, Database>()
+    try {
+      const logs = await openLogs(composition, databases, options.environment)
+      const runtimes = new Map<string, ContextRuntime>()
+      for (const bound of composition.contexts) {
+        const runtime = runtimeOf(bound, logs, options)
+        await prepare(runtime, bound, options.warn)
+        runtimes.set(runtime.name, runtime)
+      }
+      wireImmediate(composition, runtimes)
+      const progress = new Bell()
+      const subscriptions = composition.contexts.flatMap((bound) => subscriptionsOf(bound, composition, runtimes, logs, progress, options))
+      for (const { database, bell } of logs.values()) database.onForeignCommit(() => bell.ring())
+      // What an operator does in another process shows as a commit in the consumer's own database.
+      for (const subscription of subscriptions)
+        runtimes.get(subscription.context)!.database.onForeignCommit(() => subscription.ring())
+      return new OpenedApp({ runtimes, subscriptions, databases: [...databases.values()], logs, progress })
+    } catch (error) {
+      await Promise.allSettled([...databases.values()].map((database) => database.close()))
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const runtime of this.runtimes.values()) await runtime.drain()
+    for (const database of this.databases) await database.close()
+  }
+}
+
+const openLogs = async (composition: Composition, databases: Map<unknown, Database>, environment: Environment): Promise<Map<string, OpenLog>> => {
+  const logs = new Map<string, OpenLog>()
+  for (const bound of [...composition.contexts, ...composition.remote]) {
+    const { database: source } = bound['~pabal'].store
+    let database = databases.get(source.identity)
+    if (database === undefined) databases.set(source.identity, (database = await source.open(environment)))
+    logs.set(nameOf(bound), { bound, database, store: await database.context(nameOf(bound)), bell: new Bell() })
+  }
+  return logs
+}
+
+const runtimeOf = (bound: Bound, logs: ReadonlyMap<string, OpenLog>, { environment, limits, warn }: OpenOptions): ContextRuntime => {
+  const { database, store, bell } = logs.get(nameOf(bound))!
+  return new ContextRuntime({
+    name: nameOf(bound),
+    facts: bound['~pabal'].context['~pabal'],
+    store: bound['~pabal'].store,
+    database,
+    contextStore: store,
+    environment,
+    limits,
+    committed: () => bell.ring(),
+    failed: warn,
+  })
+}
+
+/** The user's own tables, then the registry of types: what the log may hold and what this code knows must agree. */
+const prepare = async (runtime: ContextRuntime, bound: Bound, warn: OpenOptions['warn']): Promise<void> => {
+  const { database, contextStore, store, entries, facts, name } = runtime
+  const { prepare: own } = bound['~pabal']
+  if (own !== undefined) await database.transaction((session) => own(store.tx(session) as never))
+  const stored = await database.read((session) => contextStore.log.types(session))
+  for (const { type, version } of stored) {
+    if (type.startsWith(operatorPrefix) || facts.retired.includes(type)) continue
+    const definition = entries.get(type)
+    if (definition === undefined) await checkUnknown(runtime, type)
+    else if (version > definition.version)
+      warn(
+        `'${name}'`,
+        new PabalError('PABAL_UNKNOWN_EVENT_VERSION', `the log of '${name}' has ${type} in version ${version}, this code knows up to ${definition.version}`),
+      )
+  }
+  const missing = [...entries.values()].filter(
+    ({ type, version }) => !stored.some((known) => known.type === type && known.version === version),
+  )
+  if (missing.length > 0) await database.transaction((session) => contextStore.log.declareTypes(session, missing))
+  for (const { type } of facts.events) {
+    const warning = nameWarning(type)
+    if (warning !== undefined) warn(`'${name}'`, warning)
+  }
+}
+
+/** A type that was declared once and never raised may go; one that is in the log may not be forgotten. */
+const checkUnknown = ({ database, contextStore, name }: ContextRuntime, type: string): Promise<void> =>
+  database.transaction(async (session: Session) => {
+    if ((await contextStore.log.count(session, { after: 0, types: [type] })) > 0)
+      throw new PabalError('PABAL_UNKNOWN_EVENT_TYPE', `the log of '${name}' holds ${type}, which this code does not define`)
+    await contextStore.log.forgetType(session, type)
+  })
+
+const add = <T>(map: Map<string, T[]>, key: string, value: T): void => void map.set(key, [...(map.get(key) ?? []), value])
+
+const wireImmediate = (composition: Composition, runtimes: ReadonlyMap<string, ContextRuntime>): void => {
+  for (const bound of composition.contexts) {
+    const runtime = runtimes.get(nameOf(bound))!
+    for (const spec of specsOf(bound)) {
+      if (isCommand(spec)) runtime.commands.set(spec.command.type, spec)
+      else if (isImmediate(spec) && spec.phase === 'after-commit')
+        for (const { type } of spec.definitions)
+          add(runtime.afterCommit, type, { name: spec.name, handler: spec.handler as (event: unknown) => unknown })
+      else if (isImmediate(spec) && spec.kind === 'on')
+        for (const { type } of spec.definitions)
+          add(runtime.beforeCommit, type, (event, scope) => scope.unitOf(runtime).handling(event, spec.handler))
+      else if (isImmediate(spec))
+        for (const { producer, publications } of composition.feeds.get(spec)!)
+          for (const publication of publications)
+            add(runtimes.get(nameOf(producer))!.beforeCommit, publication.from.type, (event, scope) => {
+              const published = toPublic(publication, event, runtime.limits)
+              if (published === undefined) return undefined
+              const unit = scope.unitOf(runtime)
+              unit.metadataOf(published)
+              return unit.handling(published, spec.handler)
+            })
+    }
+  }
+}
+
+const subscriptionsOf = (
+  bound: Bound,
+  composition: Composition,
+  runtimes: ReadonlyMap<string, ContextRuntime>,
+  logs: ReadonlyMap<string, OpenLog>,
+  progress: Bell,
+  { limits, leaseMs, breaker, warn }: OpenOptions,
+): Subscription[] => {
+  const runtime = runtimes.get(nameOf(bound))!
+  const own = logs.get(nameOf(bound))!
+  const options = { runtime, progress, warn, ...(leaseMs === undefined ? {} : { leaseMs }), ...(breaker === undefined ? {} : { breaker }) }
+  return specsOf(bound)
+    .filter(isDurable)
+    .flatMap((spec) => {
+      if (spec.kind === 'on') {
+        const definitions = spec.definitions.map(({ type }) => runtime.entries.get(type) as EntryDefinition)
+        return [new Subscription({ ...options, spec, source: new OwnLog({ ...own, definitions }) })]
+      }
+      return composition.feeds.get(spec)!.map(({ producer, publications }) => {
+        const { database, store, bell } = logs.get(nameOf(producer))!
+        return new Subscription({ ...options, spec, source: new PublishedLog({ database, store, publications, limits, bell }) })
+      })
+    })
+}

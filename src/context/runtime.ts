@@ -1,0 +1,270 @@
+/** A context at work in one process: transactions, joins and commands, wired to its open database. */
+
+import type { Awaitable } from '../core/awaitable.ts'
+import type { Environment } from '../core/environment.ts'
+import { PabalError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { CommandDefinition, EntryDefinition } from '../event/definition.ts'
+import type { Cause, EventRecord } from '../event/envelope.ts'
+import type { ContextStore, Database, Session, Store } from '../store/store.ts'
+import type { CommandSpec, ContextFacts, Unit } from './definition.ts'
+import { enclosingScope, Scope, scopeOf, type UnitOfWork, within } from './unit-of-work.ts'
+
+export interface UnitOptions<Metadata = unknown> {
+  /** The same key again runs nothing and gives the recorded outcome. Kept with the effects, in the same transaction. */
+  readonly idempotencyKey?: string
+  /** The context's common metadata (actor, tenant, …). */
+  readonly metadata?: Metadata
+  /** W3C trace context of the caller; stored with every event that is raised. */
+  readonly traceparent?: string
+}
+
+/** A context of a running app. */
+export interface RunningContext<Own, Tx, Metadata, OwnTx> {
+  readonly name: string
+  /**
+   * Runs `fn` in a transaction: what it writes through `tx` and what it raises commit together, or not at all (P1). Inside a
+   * unit of the same context (or of one that shares its database) it joins that one.
+   * @throws PABAL_STORE_BUSY, PABAL_SEQUENCE_CONFLICT, PABAL_ROLLED_BACK, and what `fn` throws
+   */
+  transaction<R>(fn: (unit: Unit<Own, Tx, Metadata>) => Awaitable<R>, options?: UnitOptions<Metadata>): Promise<R>
+  /** The same inside a transaction that the caller began and will commit. After-commit handlers do not run. @throws PABAL_NOT_A_TRANSACTION */
+  join<R>(
+    transaction: OwnTx,
+    fn: (unit: Unit<Own, Tx, Metadata>) => Awaitable<R>,
+    options?: Omit<UnitOptions<Metadata>, 'idempotencyKey'>,
+  ): Promise<R>
+  /** Reads committed state; waits for no writer. */
+  read<R>(fn: (view: { readonly tx: Tx }) => Awaitable<R>): Promise<R>
+}
+
+export type BeforeCommitHandler = (event: EventRecord, scope: Scope) => Awaitable<unknown>
+
+export type SendResult = { readonly ok: true } | { readonly ok: false; readonly refusal: { readonly code: string; readonly detail: unknown } }
+
+const refusal = Symbol('refusal')
+class Refused extends Error {
+  readonly [refusal]: { readonly code: string; readonly detail: unknown }
+  constructor(type: string, code: string, detail: unknown) {
+    super(`${type} was refused: ${code}`)
+    this.name = 'Refused'
+    this[refusal] = { code, detail }
+  }
+}
+
+export interface RuntimeParts {
+  readonly name: string
+  readonly facts: ContextFacts
+  readonly store: Store
+  readonly database: Database
+  readonly contextStore: ContextStore
+  readonly environment: Environment
+  readonly limits: Limits
+  /** Told after each commit of this process that appended something. */
+  readonly committed: (context: string) => void
+  /** Told of an after-commit handler that failed. */
+  readonly failed: (what: string, error: unknown) => void
+}
+
+export class ContextRuntime {
+  readonly name: string
+  readonly facts: ContextFacts
+  readonly store: Store
+  readonly database: Database
+  readonly contextStore: ContextStore
+  readonly environment: Environment
+  readonly limits: Limits
+  /** The closed registry: every type that this context may append. */
+  readonly entries: ReadonlyMap<string, EntryDefinition>
+  readonly beforeCommit = new Map<string, BeforeCommitHandler[]>()
+  readonly afterCommit = new Map<string, { readonly name: string; readonly handler: (event: EventRecord) => Awaitable<unknown> }[]>()
+  readonly commands = new Map<string, CommandSpec>()
+  readonly #committed: RuntimeParts['committed']
+  readonly #failed: RuntimeParts['failed']
+  readonly #afterCommitRunning = new Set<Promise<unknown>>()
+
+  constructor(parts: RuntimeParts) {
+    this.name = parts.name
+    this.facts = parts.facts
+    this.store = parts.store
+    this.database = parts.database
+    this.contextStore = parts.contextStore
+    this.environment = parts.environment
+    this.limits = parts.limits
+    this.#committed = parts.committed
+    this.#failed = parts.failed
+    this.entries = new Map([...parts.facts.events, ...parts.facts.messages].map((definition) => [definition.type, definition]))
+  }
+
+  async transaction(fn: (unit: UnitOfWork) => unknown, options: UnitOptions = {}, cause?: Cause): Promise<unknown> {
+    const outer = scopeOf(this.database)
+    if (outer !== undefined) return this.#joinScope(outer, fn)
+    const { idempotencyKey } = options
+    return this.inTransaction(async (scope) => {
+      if (idempotencyKey === undefined) return this.#run(scope, fn, options, cause)
+      const recorded = await this.#recorded(scope.session, idempotencyKey, 'transaction')
+      if (recorded !== undefined) return recorded.value
+      const result = await this.#run(scope, fn, options, cause)
+      await scope.flush()
+      await this.#record(scope.session, idempotencyKey, 'transaction', result)
+      return result
+    })
+  }
+
+  async #joinScope(scope: Scope, fn: (unit: UnitOfWork) => unknown): Promise<unknown> {
+    try {
+      return await fn(scope.unitOf(this))
+    } catch (error) {
+      scope.failure ??= { error }
+      throw error
+    }
+  }
+
+  async #run(scope: Scope, fn: (unit: UnitOfWork) => unknown, options: UnitOptions, cause?: Cause): Promise<unknown> {
+    const unit = this.#begin(scope, options, cause)
+    return within(scope, () => fn(unit))
+  }
+
+  #begin(scope: Scope, options: UnitOptions, cause: Cause | undefined): UnitOfWork {
+    const unit = scope.unitOf(this)
+    if (options.metadata !== undefined) unit.metadataFrom(options.metadata)
+    const { traceparent } = options
+    if (cause !== undefined) unit.causedBy(traceparent === undefined ? cause : { ...cause, traceparent })
+    return unit
+  }
+
+  /** A transaction of this context's database as a scope: flushed, committed, then told to whoever waits for it. */
+  async inTransaction<R>(fn: (scope: Scope) => Promise<R>): Promise<R> {
+    let scope: Scope | undefined
+    try {
+      const result = await this.database.transaction(async (session) => {
+        scope = new Scope(this.database, session, enclosingScope())
+        const value = await fn(scope)
+        await within(scope, () => scope!.flush())
+        scope.close()
+        return value
+      })
+      this.#afterCommit(scope!)
+      return result
+    } finally {
+      scope?.close()
+    }
+  }
+
+  #afterCommit(scope: Scope): void {
+    for (const { runtime, raised } of scope.units) {
+      if (raised.length === 0) continue
+      runtime.#committed(runtime.name)
+      if (runtime.afterCommit.size === 0) continue
+      for (const event of raised)
+        for (const { name, handler } of runtime.afterCommit.get(event.type) ?? []) runtime.#runAfterCommit(name, event, handler)
+    }
+  }
+
+  #runAfterCommit(name: string, event: EventRecord, handler: (event: EventRecord) => Awaitable<unknown>): void {
+    const running = (async () => handler(event))()
+      .catch((error: unknown) => this.#failed(`after-commit handler '${name}' of '${this.name}'`, error))
+      .finally(() => this.#afterCommitRunning.delete(running))
+    this.#afterCommitRunning.add(running)
+  }
+
+  /** Resolves when the after-commit handlers that have begun are done. */
+  async drain(): Promise<void> {
+    while (this.#afterCommitRunning.size > 0) await Promise.all(this.#afterCommitRunning)
+  }
+
+  async join(own: unknown, fn: (unit: UnitOfWork) => unknown, options: UnitOptions = {}): Promise<unknown> {
+    return this.database.join(own, async (session) => {
+      const scope = new Scope(this.database, session, enclosingScope())
+      try {
+        const result = await this.#run(scope, fn, options)
+        await within(scope, () => scope.flush())
+        return result
+      } finally {
+        scope.close()
+      }
+    })
+  }
+
+  read<R>(fn: (view: { readonly tx: unknown }) => Awaitable<R>): Promise<R> {
+    return this.database.read((session) => fn({ tx: this.store.reader(session) }))
+  }
+
+  async send(command: CommandDefinition, input: unknown, options: UnitOptions = {}): Promise<SendResult> {
+    const spec = this.commands.get(command.type)!
+    const data = command['~pabal'].parse(input)
+    const id = this.environment.id()
+    const outer = scopeOf(this.database)
+    const cause: Cause = { id, correlationId: id, hopCount: 0, traceparent: options.traceparent }
+    const work = (scope: Scope) => this.#handle(scope, spec, { id, data }, options, cause)
+    if (outer !== undefined) return this.#apart(outer, () => work(outer))
+    const { idempotencyKey } = options
+    if (idempotencyKey !== undefined)
+      return this.inTransaction(async (scope) => {
+        const recorded = await this.#recorded(scope.session, idempotencyKey, command.type)
+        if (recorded !== undefined) return recorded.value as SendResult
+        const result = await this.#apart(scope, async () => {
+          await work(scope)
+          await within(scope, () => scope.flush())
+        })
+        await this.#record(scope.session, idempotencyKey, command.type, result)
+        return result
+      })
+    try {
+      await this.inTransaction(work)
+      return { ok: true }
+    } catch (error) {
+      if (error instanceof Refused) return { ok: false, refusal: error[refusal] }
+      throw error
+    }
+  }
+
+  async #handle(scope: Scope, spec: CommandSpec, command: { id: string; data: unknown }, options: UnitOptions, cause: Cause): Promise<void> {
+    const unit = this.#begin(scope, options, cause)
+    const refuse = (code: string, detail: unknown): Error =>
+      new Refused(spec.command.type, code, spec.command['~pabal'].parseRefusal(code, detail))
+    const face = {
+      get tx() {
+        return unit.tx
+      },
+      get metadata() {
+        return unit.metadata
+      },
+      raise: unit.raise,
+      post: unit.post,
+      on: unit.on,
+      refuse,
+    }
+    await within(scope, () => spec.handler(command as never, face as never))
+  }
+
+  /** Runs work that may be refused so that only its own writes and events are undone then. */
+  async #apart(scope: Scope, work: () => Promise<void>): Promise<SendResult> {
+    try {
+      await scope.savepoint(work)
+      return { ok: true }
+    } catch (error) {
+      if (error instanceof Refused) return { ok: false, refusal: error[refusal] }
+      throw error
+    }
+  }
+
+  async #recorded(session: Session, key: string, what: string): Promise<{ readonly value: unknown } | undefined> {
+    const row = await this.contextStore.units.get(session, key)
+    if (row === undefined) return undefined
+    if (row.what !== what)
+      throw new PabalError('PABAL_IDEMPOTENCY_KEY_REUSED', `${JSON.stringify(key)} belongs to ${row.what}, not to ${what}`)
+    return { value: row.result === '' ? undefined : JSON.parse(row.result) }
+  }
+
+  async #record(session: Session, key: string, what: string, result: unknown): Promise<void> {
+    let text: string | undefined
+    try {
+      text = result === undefined ? '' : JSON.stringify(result)
+    } catch {
+      text = undefined
+    }
+    if (text === undefined) throw new PabalError('PABAL_RESULT_NOT_JSON', `the result of the unit with key ${JSON.stringify(key)}`)
+    await this.contextStore.units.put(session, key, what, text)
+  }
+}

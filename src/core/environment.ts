@@ -1,0 +1,59 @@
+/** Time, randomness, ids and sleeping, injected so that tests and simulations can drive them. */
+
+import { v7 } from 'uuid'
+
+export interface Environment {
+  /** Milliseconds since 1970. */
+  now(): number
+  /** From 0 up to, not including, 1. */
+  random(): number
+  /** A UUIDv7: unique, and later ones sort after earlier ones of this process. */
+  id(): string
+  /** Resolves after `ms`, or at once when the signal aborts; never rejects, and does not keep the process alive. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+/** UUIDv7 over pooled randomness: asking the system for 16 bytes at a time is most of an id's cost. */
+const createIds = (): (() => string) => {
+  const pool = new Uint8Array(4_096)
+  let offset = pool.length
+  let msecs = 0
+  let seq = 0
+  return () => {
+    if (offset === pool.length) {
+      crypto.getRandomValues(pool)
+      offset = 0
+    }
+    const random = pool.subarray(offset, (offset += 16))
+    const now = Date.now()
+    if (now > msecs) {
+      msecs = now
+      // The top bit stays free, so that the counter cannot overflow within a millisecond.
+      seq = ((random[6]! & 0x7f) << 24) | (random[7]! << 16) | (random[8]! << 8) | random[9]!
+    } else seq++
+    return v7({ random, msecs, seq })
+  }
+}
+
+export const systemEnvironment: Environment = {
+  now: Date.now,
+  random: Math.random,
+  id: createIds(),
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted === true) return resolve()
+      const done = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', done)
+        resolve()
+      }
+      const timer = setTimeout(done, Math.min(ms, 2_147_483_647))
+      signal?.addEventListener('abort', done, { once: true })
+    }),
+}
+
+/** Exponential delay with equal jitter: between half of it and all of it. `attempt` starts at 1. */
+export const backoffMs = (attempt: number, firstMs: number, maxMs: number, random: () => number): number => {
+  const full = Math.min(maxMs, firstMs * 2 ** Math.min(attempt - 1, 52))
+  return Math.round(full / 2 + (full / 2) * random())
+}

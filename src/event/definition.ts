@@ -1,0 +1,221 @@
+/** What can happen or be asked for: events (private and public), commands with their refusals, one-way messages. */
+
+import { PabalError } from '../core/errors.ts'
+import { type Input, isStandardSchema, type JsonSchema, type Output, parseWith } from './schema.ts'
+
+/** What a public event is for: see `definePublicEvent`. */
+export type Kind = 'domain' | 'notification' | 'snapshot' | 'delta'
+export type Scope = 'private' | 'public' | 'message'
+
+/** Turns the payload of one older version into that of the next; pure. */
+export type Upcaster = (data: never) => unknown
+
+/** What every entry of a log is an instance of. The brand is a string key, so that two copies of the package agree. */
+export interface EntryDefinition<Type extends string = string, Data = unknown, In = never, S extends Scope = Scope> {
+  readonly type: Type
+  /** Version of the payload, from 1. */
+  readonly version: number
+  /** What people call it, shown by every tool, for example '계약해지됨'. */
+  readonly title: string | undefined
+  readonly '~pabal': {
+    readonly scope: S
+    readonly kind?: Kind
+    readonly data?: Data
+    readonly input?: (input: In) => void
+    /** Validates at raise and at the border; reading does not run it again. */
+    parse(input: unknown): unknown
+    /** The key that order is kept for; undefined for a message without one. */
+    key(data: unknown): string | undefined
+    readonly upcasters: ReadonlyMap<number, (data: unknown) => unknown>
+  }
+}
+export type EventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<Type, Data, In, 'private'>
+export type PublicEventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<Type, Data, In, 'public'>
+export type MessageDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<Type, Data, In, 'message'>
+
+export interface CommandDefinition<Type extends string = string, Data = unknown, In = never, Refusals = unknown> {
+  readonly type: Type
+  readonly title: string | undefined
+  readonly '~pabal': {
+    readonly scope: 'command'
+    readonly data?: Data
+    readonly input?: (input: In) => void
+    readonly refusals?: Refusals
+    parse(input: unknown): unknown
+    parseRefusal(code: string, detail: unknown): unknown
+  }
+}
+
+/** The payload's type, after validation. */
+export type DataOf<D> = D extends { readonly '~pabal': { readonly data?: infer T } } ? T : never
+/** What `raise` and `send` take: the payload before validation. */
+export type InputOf<D> = D extends { readonly '~pabal': { readonly input?: (input: infer T) => void } } ? T : never
+
+export interface EventOptions<S extends JsonSchema> {
+  readonly schema: S
+  /** The key that order is kept for, usually the aggregate's id. Keys of one context share one space: prefix what could collide ('order:42'). */
+  readonly key: (data: Output<S>) => string
+  /** Version of the payload. Default 1. */
+  readonly version?: number
+  /** From version n to n + 1, for every n below `version`; pure; applied wherever an event is read, parked ones too. */
+  readonly upcast?: { readonly [fromVersion: number]: Upcaster }
+  readonly title?: string
+}
+
+const typePattern = /^[a-z][a-z0-9_]*(?:[.-][a-z0-9_]+)*$/
+
+// What CloudEvents allows in a String attribute, since the key travels as one.
+const keyPattern = /^[^\p{Cc}\p{Cs}]+$/u
+
+const checkType = (type: string, dotted: boolean): void => {
+  if (!typePattern.test(type) || (dotted && !type.includes('.')) || type.length > 200)
+    throw new PabalError(
+      'PABAL_DEFINITION_INVALID',
+      `${JSON.stringify(type)} is not a name like 'context.what-happened' (lower case, digits, '-', '_', at least one dot, at most 200 characters)`,
+    )
+  if (type.startsWith('pabal.'))
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: the prefix 'pabal.' is reserved for what operators do`)
+}
+
+const upcastersOf = (type: string, version: number, upcast: EventOptions<JsonSchema>['upcast']) => {
+  if (!Number.isInteger(version) || version < 1)
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: version must be an integer from 1, not ${version}`)
+  const upcasters = new Map<number, (data: unknown) => unknown>()
+  for (const [from, upcaster] of Object.entries(upcast ?? {})) upcasters.set(Number(from), upcaster as (data: unknown) => unknown)
+  for (let from = 1; from < version; from++)
+    if (!upcasters.has(from))
+      throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: version ${version} needs an upcaster from version ${from}`)
+  if (upcasters.size !== version - 1)
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: upcasters must lead from 1 to ${version}, and no further`)
+  return upcasters
+}
+
+interface EntryOptions {
+  readonly schema: JsonSchema
+  readonly key?: (data: never) => string
+  readonly version?: number
+  readonly upcast?: EventOptions<JsonSchema>['upcast']
+  readonly title?: string
+}
+
+const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: Kind): EntryDefinition => {
+  checkType(type, true)
+  const { schema, key, version = 1, title } = options
+  if (!isStandardSchema(schema))
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: schema is not a Standard Schema (zod, valibot, arktype, …)`)
+  return {
+    type,
+    version,
+    title,
+    '~pabal': {
+      scope,
+      ...(kind === undefined ? {} : { kind }),
+      parse: (input) => parseWith(schema, input, type),
+      key: (data) => {
+        if (key === undefined) return undefined
+        const value: unknown = key(data as never)
+        if (typeof value !== 'string' || value.length === 0 || value.length > 500 || !keyPattern.test(value))
+          throw new PabalError(
+            'PABAL_PAYLOAD_INVALID',
+            `${type}: its key must be a text of 1 to 500 characters without control characters or lone surrogates`,
+          )
+        return value
+      },
+      upcasters: upcastersOf(type, version, options.upcast),
+    },
+  }
+}
+
+/**
+ * Something that happened inside one context, named in the past tense with the context as its prefix: 'ordering.order-placed'.
+ * A fact: it cannot be refused. Only its own context sees it; others see what the context publishes.
+ * @throws PABAL_DEFINITION_INVALID
+ */
+export const defineEvent = <const Type extends string, S extends JsonSchema>(
+  type: Type,
+  options: EventOptions<S>,
+): EventDefinition<Type, Output<S>, Input<S>> =>
+  defineEntry(type, 'private', options as unknown as EntryOptions) as EventDefinition<Type, Output<S>, Input<S>>
+
+/**
+ * A part of a context's published language, known to other contexts by this definition alone: 'shop.order-placed.v1'.
+ * `kind` says what a reader may rely on: `domain` (all that describes the happening), `notification` (thin, with a link to
+ * fetch details under the reader's own rights), `snapshot` or `delta` (event-carried state transfer: the whole state, the
+ * changed fields). The key is the private event's key.
+ * @throws PABAL_DEFINITION_INVALID
+ */
+export const definePublicEvent = <const Type extends string, S extends JsonSchema>(
+  type: Type,
+  options: Omit<EventOptions<S>, 'version' | 'upcast'> & { readonly kind: Kind },
+): PublicEventDefinition<Type, Output<S>, Input<S>> => {
+  if (!['domain', 'notification', 'snapshot', 'delta'].includes(options.kind))
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: kind must be domain, notification, snapshot or delta`)
+  return defineEntry(type, 'public', options as unknown as EntryOptions, options.kind) as PublicEventDefinition<
+    Type,
+    Output<S>,
+    Input<S>
+  >
+}
+
+/**
+ * A one-way message: no reply, no fact ("send the SMS"). It is kept in the log of the context that is named by its prefix
+ * and handled from there, at least once. Without `key` messages have no order among each other.
+ * @throws PABAL_DEFINITION_INVALID
+ */
+export const defineMessage = <const Type extends string, S extends JsonSchema>(
+  type: Type,
+  options: Omit<EventOptions<S>, 'key'> & { readonly key?: (data: Output<S>) => string },
+): MessageDefinition<Type, Output<S>, Input<S>> =>
+  defineEntry(type, 'message', options as unknown as EntryOptions) as MessageDefinition<Type, Output<S>, Input<S>>
+
+/**
+ * Something asked for, imperative: 'ordering.place-order'. It can be refused, with one of the declared refusals.
+ * @throws PABAL_DEFINITION_INVALID
+ */
+export const defineCommand = <
+  const Type extends string,
+  S extends JsonSchema,
+  R extends Record<string, JsonSchema> = Record<never, JsonSchema>,
+>(
+  type: Type,
+  options: { readonly schema: S; readonly refusals?: R; readonly title?: string },
+): CommandDefinition<Type, Output<S>, Input<S>, { [Code in keyof R]: Output<R[Code]> }> => {
+  checkType(type, true)
+  const refusals = new Map<string, JsonSchema>(Object.entries(options.refusals ?? {}))
+  return {
+    type,
+    title: options.title,
+    '~pabal': {
+      scope: 'command',
+      parse: (input) => parseWith(options.schema, input, type),
+      parseRefusal: (code, detail) => {
+        const schema = refusals.get(code)
+        if (schema === undefined)
+          throw new PabalError('PABAL_DEFINITION_INVALID', `${type} declares no refusal named ${JSON.stringify(code)}`)
+        return parseWith(schema, detail, `${type}, refusal ${code}`)
+      },
+    },
+  }
+}
+
+/** The payload of a stored version, brought to the definition's version. @throws PABAL_UNKNOWN_EVENT_VERSION, PABAL_UPCAST_FAILED */
+export const upcast = (definition: EntryDefinition, version: number, data: unknown): unknown => {
+  if (version === definition.version) return data
+  if (version > definition.version)
+    throw new PabalError(
+      'PABAL_UNKNOWN_EVENT_VERSION',
+      `${definition.type} is stored in version ${version}, this code knows up to ${definition.version}`,
+    )
+  let current = data
+  for (let from = version; from < definition.version; from++) {
+    const step = definition['~pabal'].upcasters.get(from)
+    if (step === undefined)
+      throw new PabalError('PABAL_UNKNOWN_EVENT_VERSION', `${definition.type} has no upcaster from version ${from}`)
+    try {
+      current = step(current)
+    } catch (error) {
+      throw new PabalError('PABAL_UPCAST_FAILED', `${definition.type}, from version ${from}: ${String(error)}`, { cause: error })
+    }
+  }
+  return current
+}

@@ -1,0 +1,65 @@
+/** A context's published language: which private event becomes which public one, and how. Pure. */
+
+import { PabalError } from '../core/errors.ts'
+import type { EventDefinition, InputOf, PublicEventDefinition } from './definition.ts'
+import { EventRecord, type EnvelopeOf } from './envelope.ts'
+import { encodeJson, type JsonLimits } from './json.ts'
+
+export interface Publication {
+  readonly from: EventDefinition
+  readonly to: PublicEventDefinition
+  /** Null: this one is not published. */
+  readonly map: (event: EventRecord) => unknown
+}
+
+/**
+ * Says how a private event is told to others. `map` must be pure (it runs whenever the event is relayed or read again) and
+ * may return null to publish nothing. The public event keeps id, key, sequence, time and cause of the private one.
+ */
+export const publish = <From extends EventDefinition, To extends PublicEventDefinition>(
+  from: From,
+  to: To,
+  map: (event: EnvelopeOf<From>) => InputOf<To> | null,
+): Publication => ({ from, to, map: map as unknown as Publication['map'] }) as unknown as Publication
+
+/**
+ * The public event of a private one, or undefined when the mapping says not to publish it.
+ * @throws PABAL_PUBLICATION_FAILED when the mapping throws, its result does not fit the schema, or the key is another one
+ */
+export const toPublic = (publication: Publication, event: EventRecord, limits: JsonLimits): EventRecord | undefined => {
+  const { to } = publication
+  try {
+    const mapped = publication.map(event)
+    if (mapped === null) return undefined
+    const data = to['~pabal'].parse(mapped)
+    const key = to['~pabal'].key(data)
+    if (key !== event.key)
+      throw new Error(`its key is ${JSON.stringify(key)}, that of ${event.type} is ${JSON.stringify(event.key)}; a public event keeps it`)
+    const record = new EventRecord(
+      to,
+      event.source,
+      {
+        id: event.id,
+        key: event.key,
+        version: to.version,
+        text: encodeJson(data, limits, to.type),
+        timeMs: event.timeMs,
+        correlationId: event.correlationId,
+        causationId: event.causationId,
+        hopCount: event.hopCount,
+        traceparent: event.traceparent,
+        metadataText: null,
+      },
+      data,
+    )
+    record.position = event.position
+    record.sequence = event.sequence
+    return record
+  } catch (error) {
+    throw new PabalError(
+      'PABAL_PUBLICATION_FAILED',
+      `${event.type} → ${to.type}: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    )
+  }
+}

@@ -1,0 +1,45 @@
+/** `pabal`: events, contexts, apps. */
+
+export type { App, AppOptions, Refusal, Sent, SettleOptions } from './app/app.ts'
+export { createApp } from './app/app.ts'
+export type {
+  Bound,
+  CommandEnvelope,
+  Context,
+  DurableOptions,
+  ExternalHandling,
+  ExternalOptions,
+  Handler,
+  Handling,
+  OnExhausted,
+  RetryPolicy,
+  StartAt,
+  Unit,
+} from './context/definition.ts'
+export { defineContext, giveUp, retryLater } from './context/definition.ts'
+export type { RunningContext, UnitOptions } from './context/runtime.ts'
+export { raise } from './context/unit-of-work.ts'
+export type { Duration } from './core/duration.ts'
+export type { Environment } from './core/environment.ts'
+export { systemEnvironment } from './core/environment.ts'
+export type { ErrorCode } from './core/errors.ts'
+export { isPabalError, PabalError } from './core/errors.ts'
+export type { Limits } from './core/limits.ts'
+export type {
+  CommandDefinition,
+  DataOf,
+  EventDefinition,
+  InputOf,
+  Kind,
+  MessageDefinition,
+  PublicEventDefinition,
+} from './event/definition.ts'
+export { defineCommand, defineEvent, defineMessage, definePublicEvent } from './event/definition.ts'
+export type { Envelope, EnvelopeOf, Raised, RaisedOf } from './event/envelope.ts'
+export type { Publication } from './event/publication.ts'
+export { publish } from './event/publication.ts'
+export type { Json, JsonSchema } from './event/schema.ts'
+export type { Exchange } from './exchange/exchange.ts'
+export { inProcess } from './exchange/in-process/in-process.ts'
+export { sharedStore } from './exchange/shared-store/shared-store.ts'
+export type { Store } from './store/store.ts'

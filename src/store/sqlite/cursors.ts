@@ -1,0 +1,110 @@
+/** Consumers, their cursors and leases on SQLite. The epoch is the fence: a stale owner moves nothing (P4, P5). */
+
+import type { Environment } from '../../core/environment.ts'
+import { PabalError } from '../../core/errors.ts'
+import type { ConsumerRow, CursorRow, Cursors } from '../store.ts'
+import { on } from './connection.ts'
+import { isGone } from './owner.ts'
+
+const consumerOf = (row: Record<string, unknown>): ConsumerRow =>
+  ({ ...row, types: JSON.parse(String(row['types'])) }) as unknown as ConsumerRow
+
+/** The tables that name a consumer. */
+const consumerTables = ['cursor', 'inbox', 'parked', 'skipped'] as const
+
+export const createCursors = (p: string, owner: string, environment: Environment): Cursors => {
+  const where = 'WHERE consumer = ? AND source = ? AND lane = ?'
+  const get = `SELECT * FROM ${p}cursor ${where}`
+  return {
+    consumers: (session) => on(session).prepare(`SELECT * FROM ${p}consumer ORDER BY name`).all().map(consumerOf),
+
+    consumer: (session, name) => {
+      const row = on(session).prepare(`SELECT * FROM ${p}consumer WHERE name = ?`).get(name)
+      return row === undefined ? undefined : consumerOf(row)
+    },
+
+    register: (session, { name, effects, lanes, types }) =>
+      consumerOf(
+        on(session)
+          .prepare(
+            `INSERT INTO ${p}consumer (name, effects, lanes, types, created_ms) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (name) DO UPDATE SET effects = excluded.effects, types = excluded.types RETURNING *`,
+          )
+          .get(name, effects, lanes, JSON.stringify(types), environment.now())!,
+      ),
+
+    update: (session, name, change) => {
+      const entries = Object.entries(change)
+      if (entries.length === 0) return
+      on(session)
+        .prepare(`UPDATE ${p}consumer SET ${entries.map(([column]) => `${column} = ?`).join(', ')} WHERE name = ?`)
+        .run(...entries.map(([, value]) => value), name)
+    },
+
+    rename: (session, from, to) => {
+      const connection = on(session)
+      if (connection.prepare(`SELECT 1 FROM ${p}consumer WHERE name = ?`).get(to) !== undefined)
+        throw new PabalError('PABAL_CONSUMER_NAME_TAKEN', `a consumer '${to}' is registered already`)
+      connection.prepare(`UPDATE ${p}consumer SET name = ? WHERE name = ?`).run(to, from)
+      for (const table of consumerTables)
+        connection.prepare(`UPDATE ${p}${table} SET consumer = ? WHERE consumer = ?`).run(to, from)
+    },
+
+    cursors: (session, consumer) =>
+      (consumer === undefined
+        ? on(session).prepare(`SELECT * FROM ${p}cursor ORDER BY consumer, source, lane`).all()
+        : on(session).prepare(`SELECT * FROM ${p}cursor WHERE consumer = ? ORDER BY source, lane`).all(consumer)) as unknown as CursorRow[],
+
+    create: (session, { consumer, source, lane }, start) =>
+      void on(session)
+        .prepare(
+          `INSERT OR IGNORE INTO ${p}cursor (consumer, source, lane, position, event_id, incarnation) VALUES (?, ?, ?, ?, ?, ?)`,
+        )
+        .run(consumer, source, lane, start.position, start.eventId, start.incarnation),
+
+    claim: (session, { consumer, source, lane }, leaseMs) => {
+      const connection = on(session)
+      const row = connection.prepare(get).get(consumer, source, lane) as CursorRow | undefined
+      if (row === undefined) return undefined
+      const nowMs = environment.now()
+      const free = row.owner === null || row.owner === owner || row.until_ms < nowMs || isGone(row.owner)
+      if (!free) return undefined
+      return connection
+        .prepare(`UPDATE ${p}cursor SET owner = ?, until_ms = ?, epoch = epoch + 1, stalls = stalls + 1 ${where} RETURNING *`)
+        .get(owner, nowMs + leaseMs, consumer, source, lane) as unknown as CursorRow
+    },
+
+    move: (session, { consumer, source, lane }, epoch, to, { leaseMs, stalls }) =>
+      on(session)
+        .prepare(`UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ?`)
+        .run(to.position, to.eventId, to.incarnation, environment.now() + leaseMs, stalls, consumer, source, lane, epoch).changes === 1,
+
+    hold: (session, { consumer, source, lane }, epoch, leaseMs) => {
+      const row = on(session)
+        .prepare(`UPDATE ${p}cursor SET until_ms = ? ${where} AND epoch = ? RETURNING position`)
+        .get(environment.now() + leaseMs, consumer, source, lane, epoch)
+      return row === undefined ? undefined : Number(row['position'])
+    },
+
+    release: (session, { consumer, source, lane }, epoch) =>
+      void on(session)
+        .prepare(`UPDATE ${p}cursor SET owner = NULL, until_ms = 0, stalls = 0 ${where} AND epoch = ?`)
+        .run(consumer, source, lane, epoch),
+
+    revoke: (session, consumer) =>
+      void on(session)
+        .prepare(`UPDATE ${p}cursor SET owner = NULL, until_ms = 0, epoch = epoch + 1 WHERE consumer = ?`)
+        .run(consumer),
+
+    reset: (session, consumer, source, to) => {
+      const connection = on(session)
+      connection
+        .prepare(
+          `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, owner = NULL, until_ms = 0, epoch = epoch + 1 WHERE consumer = ? AND source = ?`,
+        )
+        .run(to.position, to.eventId, to.incarnation, consumer, source)
+      for (const table of ['parked', 'inbox'])
+        connection.prepare(`DELETE FROM ${p}${table} WHERE consumer = ? AND source = ?`).run(consumer, source)
+    },
+  }
+}

@@ -1,0 +1,301 @@
+/** An open SQLite file: one writer connection behind a mutex, one reader, WAL, synchronous=FULL. */
+
+import { existsSync, type FSWatcher, watch } from 'node:fs'
+import { basename, dirname, resolve } from 'node:path'
+import { backup as copyDatabase, DatabaseSync } from 'node:sqlite'
+import { type Awaitable, isPromise } from '../../core/awaitable.ts'
+import { backoffMs, type Environment } from '../../core/environment.ts'
+import { PabalError } from '../../core/errors.ts'
+import { Mutex } from '../../core/mutex.ts'
+import type { ContextStore, Database, Finding, Session } from '../store.ts'
+import { Connection, SqliteSession } from './connection.ts'
+import { createCursors } from './cursors.ts'
+import { isBusy, storeError } from './errors.ts'
+import { createInbox } from './inbox.ts'
+import { createLog } from './log.ts'
+import { migrate, pendingMigrations, prefixOf } from './migrate.ts'
+import { newOwner } from './owner.ts'
+import { createParking } from './parking.ts'
+import { createTimers } from './timers.ts'
+import { createUnits } from './units.ts'
+
+export interface SqliteOptions {
+  /** How long a writer waits for another one, of this process or another, before PABAL_STORE_BUSY. Default 10,000 ms. */
+  readonly busyTimeoutMs?: number
+  /** 'full' survives power loss; 'normal' may lose the last commits then, and `pabal doctor` says so. Default 'full'. */
+  readonly synchronous?: 'full' | 'normal'
+}
+
+export const memory = ':memory:'
+
+const open = (path: string, synchronous: 'full' | 'normal'): { writer: Connection; reader: Connection | undefined } => {
+  const writer = new DatabaseSync(path, { timeout: 0 })
+  try {
+    // The connection waits for nobody by itself (timeout 0): waiting happens outside of SQLite, so that the event loop goes on.
+    writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
+    if (path === memory) return { writer: new Connection(writer), reader: undefined }
+    return { writer: new Connection(writer), reader: new Connection(new DatabaseSync(path, { readOnly: true, timeout: 50 })) }
+  } catch (error) {
+    writer.close()
+    throw error
+  }
+}
+
+export class SqliteDatabase implements Database {
+  readonly label: string
+  readonly owner: string = newOwner()
+  /** One: lanes let several processes share a consumer's work, and on SQLite they would only wait for the one writer. */
+  readonly defaultLanes = 1
+  readonly #path: string
+  readonly #environment: Environment
+  readonly #busyTimeoutMs: number
+  readonly #writer: Connection
+  readonly #reader: Connection | undefined
+  readonly #mutex = new Mutex()
+  readonly #contexts = new Map<string, Promise<ContextStore>>()
+  readonly #listeners = new Set<() => void>()
+  readonly #owned = new WeakMap<DatabaseSync, Connection>()
+  #watcher: FSWatcher | undefined
+  #dataVersion = 0
+  #noticed: NodeJS.Timeout | undefined
+  #closed = false
+
+  private constructor(path: string, environment: Environment, options: SqliteOptions) {
+    this.#path = path
+    this.label = path
+    this.#environment = environment
+    this.#busyTimeoutMs = options.busyTimeoutMs ?? 10_000
+    const { writer, reader } = open(path, options.synchronous ?? 'full')
+    this.#writer = writer
+    this.#reader = reader
+  }
+
+  static async open(path: string, environment: Environment, options: SqliteOptions): Promise<SqliteDatabase> {
+    const busyTimeoutMs = options.busyTimeoutMs ?? 10_000
+    for (let attempt = 1, startMs = environment.now(); ; attempt++) {
+      try {
+        return new SqliteDatabase(path, environment, options)
+      } catch (error) {
+        // Switching a fresh file to WAL needs it alone for a moment; another process may be doing the same.
+        if (!isBusy(error) || environment.now() - startMs > busyTimeoutMs) throw storeError(error, path)
+        await environment.sleep(backoffMs(attempt, 2, 50, environment.random))
+      }
+    }
+  }
+
+  /** Statements executed so far, by both connections. */
+  get queries(): number {
+    return this.#writer.queries + (this.#reader?.queries ?? 0)
+  }
+
+  context(name: string): Promise<ContextStore> {
+    let store = this.#contexts.get(name)
+    if (store === undefined) {
+      store = this.#openContext(name)
+      this.#contexts.set(name, store)
+      store.catch(() => this.#contexts.delete(name))
+    }
+    return store
+  }
+
+  async #openContext(name: string): Promise<ContextStore> {
+    const { now, id } = this.#environment
+    // Look before writing: several processes may open the same file at once, and mostly there is nothing to do.
+    const pending = await this.read(() => pendingMigrations(this.#reader ?? this.#writer, name))
+    if (pending.length > 0) await this.transaction(() => migrate(this.#writer, name, { nowMs: now(), incarnation: id() }))
+    const p = prefixOf(name)
+    return {
+      name,
+      log: createLog(p),
+      cursors: createCursors(p, this.owner, this.#environment),
+      inbox: createInbox(p),
+      parking: createParking(p),
+      timers: createTimers(p),
+      units: createUnits(p, this.#environment),
+    }
+  }
+
+  async transaction<R>(fn: (session: Session) => Awaitable<R>): Promise<R> {
+    await this.#lock()
+    try {
+      await this.#begin()
+      return await this.#run(fn)
+    } catch (error) {
+      throw storeError(error, this.label)
+    } finally {
+      this.#mutex.release()
+    }
+  }
+
+  async #lock(): Promise<void> {
+    if (this.#closed) throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
+    const turn = this.#mutex.acquire(this.#busyTimeoutMs)
+    if (turn !== true && !(await turn))
+      throw new PabalError('PABAL_STORE_BUSY', `${this.label}: another transaction of this process ran for more than ${this.#busyTimeoutMs} ms`)
+    if (this.#closed) {
+      this.#mutex.release()
+      throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
+    }
+  }
+
+  // IMMEDIATE: a deferred transaction that reads first and writes later fails with BUSY_SNAPSHOT, whatever it waits.
+  async #begin(): Promise<void> {
+    for (let attempt = 1, startMs = this.#environment.now(); ; attempt++) {
+      try {
+        this.#writer.prepare('BEGIN IMMEDIATE').run()
+        return
+      } catch (error) {
+        if (!isBusy(error) || this.#environment.now() - startMs > this.#busyTimeoutMs) throw error
+        await this.#environment.sleep(backoffMs(attempt, 1, 50, this.#environment.random))
+      }
+    }
+  }
+
+  async #run<R>(fn: (session: Session) => Awaitable<R>): Promise<R> {
+    const session = new SqliteSession(this.#writer)
+    try {
+      const running = fn(session)
+      const result = isPromise(running) ? await running : running
+      session.open = false
+      if (!this.#writer.db.isTransaction)
+        throw new PabalError('PABAL_TRANSACTION_CONTROL', 'the transaction was ended inside the unit of work')
+      this.#writer.prepare('COMMIT').run()
+      return result
+    } catch (error) {
+      session.open = false
+      if (this.#writer.db.isTransaction) this.#writer.prepare('ROLLBACK').run()
+      throw error
+    }
+  }
+
+  async join<R>(own: unknown, fn: (session: Session) => Awaitable<R>): Promise<R> {
+    if (!(own instanceof DatabaseSync))
+      throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: join takes a DatabaseSync with an open transaction`)
+    if (!own.isOpen || !own.isTransaction)
+      throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: no transaction is open on the given connection`)
+    if (own.location() !== resolve(this.#path))
+      throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: the given connection is one to ${own.location() ?? 'memory'}`)
+    let connection = this.#owned.get(own)
+    if (connection === undefined) this.#owned.set(own, (connection = new Connection(own)))
+    const session = new SqliteSession(connection)
+    try {
+      return await fn(session)
+    } catch (error) {
+      throw storeError(error, this.label)
+    } finally {
+      session.open = false
+    }
+  }
+
+  async read<R>(fn: (session: Session) => Awaitable<R>): Promise<R> {
+    if (this.#reader === undefined) {
+      // In memory there is one connection: wait, so that nothing uncommitted is seen.
+      await this.#lock()
+      try {
+        return await this.#readOn(this.#writer, fn)
+      } finally {
+        this.#mutex.release()
+      }
+    }
+    if (this.#closed) throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
+    return this.#readOn(this.#reader, fn)
+  }
+
+  async #readOn<R>(connection: Connection, fn: (session: Session) => Awaitable<R>): Promise<R> {
+    const session = new SqliteSession(connection)
+    try {
+      return await fn(session)
+    } catch (error) {
+      throw storeError(error, this.label)
+    } finally {
+      session.open = false
+    }
+  }
+
+  onForeignCommit(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    if (this.#watcher === undefined && this.#path !== memory) this.#watch()
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Commits of other processes touch the -wal file: the operating system tells, nobody polls. */
+  #watch(): void {
+    const wal = `${basename(this.#path)}-wal`
+    try {
+      this.#dataVersion = this.#readDataVersion()
+      this.#watcher = watch(dirname(resolve(this.#path)), { persistent: false }, (_event, file) => {
+        if (file !== wal || this.#noticed !== undefined) return
+        this.#noticed = setTimeout(() => this.#notice(), 5)
+        this.#noticed.unref()
+      })
+      this.#watcher.on('error', () => this.#watcher?.close())
+    } catch {
+      // No file watching on this system: the safety poll of each subscription remains.
+      this.#watcher = undefined
+    }
+  }
+
+  #notice(): void {
+    this.#noticed = undefined
+    // Inside our own transaction this would be its snapshot's answer; our commit wakes everybody anyway.
+    if (this.#closed || this.#mutex.held) return
+    const version = this.#readDataVersion()
+    if (version === this.#dataVersion) return
+    this.#dataVersion = version
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** Changes only when another connection has written (https://sqlite.org/pragma.html#pragma_data_version). */
+  #readDataVersion(): number {
+    return Number(this.#writer.prepare('PRAGMA data_version').get()?.['data_version'])
+  }
+
+  async backup(target: string): Promise<void> {
+    if (existsSync(target)) throw new PabalError('PABAL_BACKUP_TARGET_EXISTS', `${target} exists already`)
+    try {
+      await copyDatabase((this.#reader ?? this.#writer).db, target)
+    } catch (error) {
+      throw storeError(error, target)
+    }
+  }
+
+  async diagnose(): Promise<readonly Finding[]> {
+    const value = (pragma: string): string => String(Object.values(this.#writer.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
+    const findings: Finding[] = []
+    const synchronous = value('synchronous')
+    findings.push(
+      Number(synchronous) >= 2
+        ? { level: 'ok', title: 'durability', detail: `${this.label}: synchronous=FULL` }
+        : {
+            level: 'warning',
+            title: 'durability',
+            detail: `${this.label}: synchronous=NORMAL, the last commits may be lost at a power failure`,
+            remedy: "remove synchronous: 'normal' from the store's options",
+          },
+    )
+    const mode = value('journal_mode')
+    if (mode !== 'wal' && this.#path !== memory)
+      findings.push({
+        level: 'problem',
+        title: 'journal',
+        detail: `${this.label}: journal_mode is ${mode}, readers and the writer block each other`,
+        remedy: 'put the file on a local disk that supports shared memory files',
+      })
+    const check = value('quick_check')
+    if (check !== 'ok')
+      findings.push({ level: 'problem', title: 'integrity', detail: `${this.label}: ${check}`, remedy: 'pabal db restore' })
+    return findings
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    const turn = this.#mutex.acquire(this.#busyTimeoutMs)
+    if (turn !== true) await turn
+    this.#closed = true
+    this.#mutex.release()
+    clearTimeout(this.#noticed)
+    this.#watcher?.close()
+    this.#reader?.db.close()
+    this.#writer.db.close()
+  }
+}

@@ -1,0 +1,45 @@
+/** Is this path something SQLite may safely live at? Checked before SQLite touches it. */
+
+import { closeSync, existsSync, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { PabalError } from '../../core/errors.ts'
+
+// Magic numbers of statfs(2): locks and shared memory do not work over these.
+const networkFileSystems = new Map([
+  [0x6969, 'NFS'],
+  [0xff534d42, 'SMB'],
+  [0xfe534d42, 'SMB2'],
+  [0x01021997, '9P'],
+  [0x517b, 'SMB'],
+])
+
+const header = 'SQLite format 3\0'
+
+/** @throws PABAL_STORE_FOREIGN when there is a file that is not a SQLite database */
+export const checkIsDatabase = (path: string): void => {
+  if (!existsSync(path)) return
+  const stat = statSync(path)
+  if (stat.isDirectory()) throw new PabalError('PABAL_STORE_FOREIGN', `${path} is a folder`)
+  if (stat.size === 0) return
+  const file = openSync(path, 'r')
+  try {
+    const bytes = Buffer.alloc(16)
+    readSync(file, bytes, 0, 16, 0)
+    if (bytes.toString('latin1') !== header) throw new PabalError('PABAL_STORE_FOREIGN', `${path} is not a SQLite database`)
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** Creates the folder and refuses network file systems. @throws PABAL_STORE_UNREACHABLE */
+export const prepareFolder = (path: string): void => {
+  const folder = dirname(resolve(path))
+  try {
+    mkdirSync(folder, { recursive: true })
+  } catch (error) {
+    throw new PabalError('PABAL_STORE_UNREACHABLE', `the folder ${folder} cannot be created: ${(error as Error).message}`, { cause: error })
+  }
+  const kind = networkFileSystems.get(statfsSync(folder).type)
+  if (kind !== undefined)
+    throw new PabalError('PABAL_STORE_UNREACHABLE', `${folder} is on ${kind}; SQLite loses data over network file systems`)
+}

@@ -1,0 +1,190 @@
+/** The event log on SQLite. One writer at a time makes commit order the order of positions, without gaps (P2, P3). */
+
+import { PabalError } from '../../core/errors.ts'
+import type { EventRecord, StoredEvent } from '../../event/envelope.ts'
+import { slotOf } from '../slot.ts'
+import type { Head, Log, ReadOptions, Session } from '../store.ts'
+import { on } from './connection.ts'
+
+const columns =
+  'position, id, key, sequence, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, time_ms'
+
+/** Positions looked at by one filtered read, so that a rare type cannot hold the event loop. */
+const windowPositions = 20_000
+
+const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ')
+
+export const createLog = (p: string): Log => {
+  const insert = `INSERT INTO ${p}event (id, key, sequence, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, slot, time_ms) VALUES (${marks(13)})`
+  const lastSequence = `SELECT coalesce(
+    (SELECT sequence FROM ${p}event WHERE key = ?1 ORDER BY sequence DESC LIMIT 1),
+    (SELECT sequence FROM ${p}key_head WHERE key = ?1), 0) AS sequence`
+  const headSql = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = '${p}event'), 0) AS position, (SELECT value FROM ${p}meta WHERE name = 'incarnation') AS incarnation`
+  const head = (session: Session): Head => on(session).prepare(headSql).get() as unknown as Head
+
+  const rows = (session: Session, sql: string, ...values: (string | number)[]): StoredEvent[] =>
+    on(session)
+      .prepare(sql)
+      .all(...values) as unknown as StoredEvent[]
+  const row = (session: Session, sql: string, ...values: (string | number)[]): StoredEvent | undefined =>
+    on(session)
+      .prepare(sql)
+      .get(...values) as StoredEvent | undefined
+
+  return {
+    append: (session, events) => {
+      const connection = on(session)
+      const statement = connection.prepare(insert)
+      const sequences = new Map<string, number>()
+      for (const event of events) {
+        const { key, id } = event
+        const last =
+          sequences.get(key) ?? (connection.prepare(lastSequence).get(key) as unknown as { sequence: number }).sequence
+        if (event.expectedSequence !== undefined && event.expectedSequence !== last)
+          throw new PabalError(
+            'PABAL_SEQUENCE_CONFLICT',
+            `${event.type}: key ${JSON.stringify(key)} is at ${last}, ${event.expectedSequence} was expected`,
+            { context: { key, expected: event.expectedSequence, actual: last } },
+          )
+        event.sequence = last + 1
+        sequences.set(key, event.sequence)
+        const { lastInsertRowid } = statement.run(
+          id,
+          key,
+          event.sequence,
+          event.type,
+          event.version,
+          event.text,
+          event.metadataText,
+          event.correlationId === id ? null : event.correlationId,
+          event.causationId ?? null,
+          event.hopCount,
+          event.traceparent ?? null,
+          slotOf(key),
+          event.timeMs,
+        )
+        event.position = Number(lastInsertRowid)
+      }
+    },
+
+    head,
+
+    readAfter: (session, { after, types, lane, limit }: ReadOptions) => {
+      // The head first: what commits between the two statements is then beyond `through`, never skipped.
+      const end = head(session).position
+      const filtered = types !== undefined || lane !== undefined
+      const through = filtered ? Math.min(end, after + windowPositions) : end
+      if (through <= after) return { events: [], through: Math.max(after, 0) }
+      const where = ['position > ?', 'position <= ?']
+      const values: (string | number)[] = [after, through]
+      if (types !== undefined) {
+        where.push(`type IN (${marks(types.length)})`)
+        values.push(...types)
+      }
+      if (lane !== undefined && lane.lanes > 1) {
+        where.push('slot % ? = ?')
+        values.push(lane.lanes, lane.lane)
+      }
+      const events = rows(
+        session,
+        `SELECT ${columns} FROM ${p}event WHERE ${where.join(' AND ')} ORDER BY position LIMIT ?`,
+        ...values,
+        limit,
+      )
+      return { events, through: events.length === limit ? events.at(-1)!.position : through }
+    },
+
+    readBefore: (session, { before, limit }) =>
+      rows(
+        session,
+        `SELECT ${columns} FROM ${p}event WHERE position < ? ORDER BY position DESC LIMIT ?`,
+        before ?? Number.MAX_SAFE_INTEGER,
+        limit,
+      ).reverse(),
+
+    readKey: (session, key, { from, types, limit }) =>
+      rows(
+        session,
+        `SELECT ${columns} FROM ${p}event WHERE key = ? AND sequence >= ? ${
+          types === undefined ? '' : `AND type IN (${marks(types.length)})`
+        } ORDER BY sequence LIMIT ?`,
+        key,
+        from,
+        ...(types ?? []),
+        limit,
+      ),
+
+    previous: (session, key, before, types) => {
+      const found = row(
+        session,
+        `SELECT ${columns} FROM ${p}event WHERE key = ? AND sequence < ? AND type IN (${marks(types.length)}) ORDER BY sequence DESC LIMIT 1`,
+        key,
+        before,
+        ...types,
+      )
+      if (found !== undefined) return found
+      const dropped = on(session).prepare(`SELECT types FROM ${p}key_head WHERE key = ?`).get(key)
+      if (dropped === undefined) return undefined
+      const sequences = JSON.parse(String(dropped['types'])) as Record<string, number>
+      const droppedSequence = Math.max(0, ...types.map((type) => sequences[type] ?? 0))
+      return droppedSequence === 0 ? undefined : { droppedSequence }
+    },
+
+    byId: (session, id) => row(session, `SELECT ${columns} FROM ${p}event WHERE id = ?`, id),
+
+    byCorrelation: (session, correlationId, limit) =>
+      rows(
+        session,
+        `SELECT ${columns} FROM ${p}event WHERE id = ?1 OR correlation_id = ?1 ORDER BY position LIMIT ?2`,
+        correlationId,
+        limit,
+      ),
+
+    at: (session, position) => row(session, `SELECT ${columns} FROM ${p}event WHERE position = ?`, position),
+
+    count: (session, { after, through, types }) => {
+      const found = on(session)
+        .prepare(
+          `SELECT count(*) AS n FROM ${p}event WHERE position > ? AND position <= ? ${
+            types === undefined ? '' : `AND type IN (${marks(types.length)})`
+          }`,
+        )
+        .get(after, through ?? Number.MAX_SAFE_INTEGER, ...(types ?? []))
+      return Number(found?.['n'])
+    },
+
+    types: (session) =>
+      on(session).prepare(`SELECT type, version FROM ${p}event_type ORDER BY type, version`).all() as unknown as {
+        type: string
+        version: number
+      }[],
+
+    declareTypes: (session, types) => {
+      const statement = on(session).prepare(`INSERT OR IGNORE INTO ${p}event_type (type, version) VALUES (?, ?)`)
+      for (const { type, version } of types) statement.run(type, version)
+    },
+
+    forgetType: (session, type) => void on(session).prepare(`DELETE FROM ${p}event_type WHERE type = ?`).run(type),
+
+    dropThrough: (session, position) => {
+      const connection = on(session)
+      connection
+        .prepare(
+          `INSERT INTO ${p}key_head (key, sequence, types)
+           SELECT key, max(last), json_group_object(type, last)
+           FROM (SELECT key, type, max(sequence) AS last FROM ${p}event WHERE position <= ? GROUP BY key, type) WHERE true GROUP BY key
+           ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, types = json_patch(types, excluded.types)`,
+        )
+        .run(position)
+      return Number(connection.prepare(`DELETE FROM ${p}event WHERE position <= ?`).run(position).changes)
+    },
+
+    oldest: (session) => {
+      const found = on(session).prepare(`SELECT position FROM ${p}event ORDER BY position LIMIT 1`).get()
+      return found === undefined ? head(session).position + 1 : Number(found['position'])
+    },
+
+    newIncarnation: (session, incarnation) =>
+      void on(session).prepare(`UPDATE ${p}meta SET value = ? WHERE name = 'incarnation'`).run(incarnation),
+  }
+}

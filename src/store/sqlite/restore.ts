@@ -1,0 +1,45 @@
+/** Replaces a database file by a backup. The restored logs are new incarnations, so that every cursor notices (P8). */
+
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { systemEnvironment } from '../../core/environment.ts'
+import { PabalError } from '../../core/errors.ts'
+import { checkIsDatabase } from './file.ts'
+import { prefixOf } from './migrate.ts'
+
+/** Leaving WAL needs the file alone: the one sure sign that no other process has it open. */
+const checkUnused = (path: string): void => {
+  if (!existsSync(path)) return
+  const db = new DatabaseSync(path, { timeout: 0 })
+  try {
+    const mode = db.prepare('PRAGMA journal_mode = DELETE').get()?.['journal_mode']
+    if (mode !== 'delete') throw new Error(`journal mode stays ${String(mode)}`)
+  } catch (error) {
+    throw new PabalError('PABAL_RESTORE_IN_USE', `${path} is open in another process`, { cause: error })
+  } finally {
+    db.close()
+  }
+}
+
+/** @throws PABAL_RESTORE_IN_USE, PABAL_STORE_UNREACHABLE (no such backup), PABAL_STORE_FOREIGN */
+export const restore = (path: string, backup: string): void => {
+  if (!existsSync(backup)) throw new PabalError('PABAL_STORE_UNREACHABLE', `there is no backup ${backup}`)
+  checkIsDatabase(backup)
+  checkUnused(path)
+  const next = `${path}.restoring`
+  rmSync(next, { force: true })
+  copyFileSync(backup, next)
+  const db = new DatabaseSync(next)
+  try {
+    const contexts = db.prepare('SELECT DISTINCT context FROM pabal_migration').all()
+    for (const { context } of contexts)
+      db.prepare(`UPDATE ${prefixOf(String(context))}meta SET value = ? WHERE name = 'incarnation'`).run(systemEnvironment.id())
+    // Leases of the time of the backup mean nothing; epochs go on, so that a worker of that time stays fenced out.
+    for (const { context } of contexts)
+      db.prepare(`UPDATE ${prefixOf(String(context))}cursor SET owner = NULL, until_ms = 0, epoch = epoch + 1000000`).run()
+  } finally {
+    db.close()
+  }
+  for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true })
+  renameSync(next, path)
+}

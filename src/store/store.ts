@@ -1,0 +1,341 @@
+/**
+ * PORT of a context's own database: event log, cursors, inbox, parked keys, timers and units, all in one transaction.
+ * Every adapter passes the contract suite of `pabal/testing` and keeps P1 to P6 and P8 by itself.
+ */
+
+import type { Awaitable } from '../core/awaitable.ts'
+import type { Environment } from '../core/environment.ts'
+import type { EventRecord, StoredEvent } from '../event/envelope.ts'
+
+/**
+ * What a context is given to live in: a database, and the handle on its transactions that user code sees.
+ * `Tx` is that handle, `Own` a transaction that the caller began by itself (`join`).
+ */
+export interface Store<Tx = unknown, Own = unknown> {
+  readonly '~pabal': { readonly tx?: (tx: Tx) => Tx; readonly own?: (own: Own) => void }
+  readonly database: DatabaseSource
+  /** The handle for user code; unusable after the session's end (PABAL_UNIT_CLOSED). */
+  tx(session: Session): Tx
+  /** The same for reads outside of a unit. */
+  reader(session: Session): Tx
+}
+
+/** A database that is not open yet. Two stores with the same identity share one database, its connection and its transactions. */
+export interface DatabaseSource {
+  readonly identity: unknown
+  /** For people: a path, a host and database name; no credentials. */
+  readonly label: string
+  /** @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_FOREIGN, PABAL_STORE_READONLY */
+  open(environment: Environment): Awaitable<Database>
+  /** Replaces the closed database by a backup and starts a new incarnation of every log in it. @throws PABAL_RESTORE_IN_USE */
+  restore(backup: string): Promise<void>
+}
+
+/** One open transaction (or, in `read`, one consistent view). Store operations take it as their first argument. */
+export interface Session {
+  /** Runs `fn` so that its writes can be undone alone: they are when it throws. */
+  savepoint<R>(fn: () => Awaitable<R>): Awaitable<R>
+}
+
+export interface Database {
+  readonly label: string
+  /** Names this process in leases; unique per open database. */
+  readonly owner: string
+  /** Lanes of a new durable handler, where nothing else is said. */
+  readonly defaultLanes: number
+  /** Creates or migrates the tables of one context. @throws PABAL_STORE_NEWER */
+  context(name: string): Promise<ContextStore>
+  /** Commits when `fn` returns, rolls back when it throws. One writer at a time. @throws PABAL_STORE_BUSY, PABAL_STORE_FULL, PABAL_ROLLED_BACK */
+  transaction<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
+  /** Runs `fn` in a transaction that the caller owns. @throws PABAL_NOT_A_TRANSACTION */
+  join<R>(own: unknown, fn: (session: Session) => Awaitable<R>): Promise<R>
+  /** A view that waits for no writer. */
+  read<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
+  /** Calls back soon after another process may have committed; a hint, it may be wrong or missing. */
+  onForeignCommit(listener: () => void): () => void
+  /** Writes a consistent copy to a new file or place. @throws PABAL_BACKUP_TARGET_EXISTS */
+  backup(target: string): Promise<void>
+  /** What `pabal doctor` looks at. */
+  diagnose(): Promise<readonly Finding[]>
+  close(): Promise<void>
+}
+
+export interface Finding {
+  readonly level: 'ok' | 'warning' | 'problem'
+  readonly title: string
+  readonly detail: string
+  readonly remedy?: string
+}
+
+export interface ContextStore {
+  readonly name: string
+  readonly log: Log
+  readonly cursors: Cursors
+  readonly inbox: Inbox
+  readonly parking: Parking
+  readonly timers: Timers
+  readonly units: Units
+}
+
+export interface Head {
+  /** Position of the last event; 0 when there is none. */
+  readonly position: number
+  /** Changes when the log is restored. */
+  readonly incarnation: string
+}
+
+export interface ReadOptions {
+  /** Only events after this position. */
+  readonly after: number
+  /** Only these types; all when undefined. */
+  readonly types?: readonly string[] | undefined
+  /** Only keys of this lane; all when undefined. */
+  readonly lane?: { readonly lane: number; readonly lanes: number } | undefined
+  readonly limit: number
+}
+
+export interface Log {
+  /** Gives each event its sequence (1, 2, 3 … per key) and stores it, in the given order. @throws PABAL_SEQUENCE_CONFLICT */
+  append(session: Session, events: readonly EventRecord[]): Awaitable<void>
+  head(session: Session): Awaitable<Head>
+  /** In order of position. `through`: everything up to there was looked at, so a cursor may move there. */
+  readAfter(session: Session, options: ReadOptions): Awaitable<{ readonly events: readonly StoredEvent[]; readonly through: number }>
+  /** The last `limit` events before a position (or the end), in order of position. */
+  readBefore(session: Session, options: { before?: number; limit: number }): Awaitable<readonly StoredEvent[]>
+  /** One key's events from a sequence on, in order. */
+  readKey(
+    session: Session,
+    key: string,
+    options: { from: number; types?: readonly string[] | undefined; limit: number },
+  ): Awaitable<readonly StoredEvent[]>
+  /** The key's last event of these types before a sequence; a bare sequence when retention has dropped the event itself. */
+  previous(
+    session: Session,
+    key: string,
+    before: number,
+    types: readonly string[],
+  ): Awaitable<StoredEvent | { readonly droppedSequence: number } | undefined>
+  byId(session: Session, id: string): Awaitable<StoredEvent | undefined>
+  byCorrelation(session: Session, correlationId: string, limit: number): Awaitable<readonly StoredEvent[]>
+  at(session: Session, position: number): Awaitable<StoredEvent | undefined>
+  /** Events of these types after a position (and up to another), for plans. */
+  count(session: Session, options: { after: number; through?: number; types?: readonly string[] | undefined }): Awaitable<number>
+  /** Every type and version that this log has been able to hold. */
+  types(session: Session): Awaitable<readonly { readonly type: string; readonly version: number }[]>
+  declareTypes(session: Session, types: readonly { readonly type: string; readonly version: number }[]): Awaitable<void>
+  forgetType(session: Session, type: string): Awaitable<void>
+  /** Drops events up to a position; sequences go on where they were. Returns how many. */
+  dropThrough(session: Session, position: number): Awaitable<number>
+  /** Position of the oldest event that is still there (head + 1 when none is). */
+  oldest(session: Session): Awaitable<number>
+  newIncarnation(session: Session, incarnation: string): Awaitable<void>
+}
+
+export interface ConsumerRow {
+  readonly name: string
+  readonly effects: 'database' | 'external'
+  readonly state: 'active' | 'paused'
+  readonly reason: string | null
+  readonly lanes: number
+  readonly types: readonly string[]
+  readonly created_ms: number
+  readonly skipped: number
+  /** Set while the circuit breaker is open: when it tries again, and the error. */
+  readonly breaker_until_ms: number | null
+  readonly breaker_error: string | null
+  /** Everything up to there was checked against `within`. */
+  readonly late: number
+}
+
+export interface CursorRow {
+  readonly consumer: string
+  /** The context whose log is read. */
+  readonly source: string
+  readonly lane: number
+  readonly position: number
+  /** Identity of the event at the position, to notice a rewound log (P8); null at a start. */
+  readonly event_id: string | null
+  readonly incarnation: string
+  /** Grows with each claim; a stale owner's moves are refused. */
+  readonly epoch: number
+  readonly owner: string | null
+  readonly until_ms: number
+  /** Claims since the cursor last moved: a handler that kills its process, or outlives its lease, shows here. */
+  readonly stalls: number
+}
+
+export interface CursorId {
+  readonly consumer: string
+  readonly source: string
+  readonly lane: number
+}
+
+export interface Place {
+  readonly position: number
+  readonly eventId: string | null
+  readonly incarnation: string
+}
+
+export interface Cursors {
+  consumers(session: Session): Awaitable<readonly ConsumerRow[]>
+  consumer(session: Session, name: string): Awaitable<ConsumerRow | undefined>
+  /** Registers a consumer, or updates effects and types of the one that is there. Lanes are fixed at the first time. */
+  register(
+    session: Session,
+    consumer: Pick<ConsumerRow, 'name' | 'effects' | 'lanes' | 'types'>,
+  ): Awaitable<ConsumerRow>
+  update(
+    session: Session,
+    name: string,
+    change: Partial<Pick<ConsumerRow, 'state' | 'reason' | 'breaker_until_ms' | 'breaker_error' | 'late'>>,
+  ): Awaitable<void>
+  /** Renames everything that belongs to the consumer. @throws PABAL_CONSUMER_NAME_TAKEN */
+  rename(session: Session, from: string, to: string): Awaitable<void>
+  cursors(session: Session, consumer?: string): Awaitable<readonly CursorRow[]>
+  /** Creates a cursor where it should start; one that is there stays. */
+  create(session: Session, id: CursorId, start: Place): Awaitable<void>
+  /** Takes the lease if nobody has it (or its owner is gone); epoch and stalls grow. Undefined: somebody else has it. */
+  claim(session: Session, id: CursorId, leaseMs: number): Awaitable<CursorRow | undefined>
+  /**
+   * The fence: moves the cursor, sets its stalls and renews the lease if the epoch is still the owner's; false otherwise, and
+   * the transaction must roll back.
+   */
+  move(session: Session, id: CursorId, epoch: number, to: Place, lease: { readonly leaseMs: number; readonly stalls: number }): Awaitable<boolean>
+  /** The same fence without a move: renews the lease and tells where the cursor is; undefined when the epoch is a stale owner's. */
+  hold(session: Session, id: CursorId, epoch: number, leaseMs: number): Awaitable<number | undefined>
+  /** Gives the lease back; the epoch stays. */
+  release(session: Session, id: CursorId, epoch: number): Awaitable<void>
+  /** Takes every lane of a consumer away from its owner (pause, reset, rename): the epoch grows. */
+  revoke(session: Session, consumer: string): Awaitable<void>
+  /** Puts all lanes over one source to a place; parked keys and inbox heads of it are forgotten. */
+  reset(session: Session, consumer: string, source: string, to: Place): Awaitable<void>
+}
+
+/** The last event of a key that a consumer has applied over a stream: one row per consumer, source, stream and key. */
+export interface InboxHead {
+  readonly sequence: number
+  readonly eventId: string
+  readonly incarnation: string
+}
+
+export interface InboxStream {
+  readonly consumer: string
+  readonly source: string
+  readonly stream: string
+}
+
+export interface Inbox {
+  heads(session: Session, stream: InboxStream, keys: readonly string[]): Awaitable<ReadonlyMap<string, InboxHead>>
+  advance(session: Session, stream: InboxStream, heads: ReadonlyMap<string, InboxHead>): Awaitable<void>
+  /** After a rewind: every head must be compared with the producer's log before its key goes on. */
+  distrust(session: Session, consumer: string, source: string): Awaitable<void>
+}
+
+export type ParkedStatus = 'retrying' | 'dead'
+
+export interface ParkedKey {
+  readonly consumer: string
+  readonly source: string
+  readonly key: string
+  readonly lane: number
+  readonly status: ParkedStatus
+  /** The failing event: where the key waits. */
+  readonly sequence: number
+  readonly position: number
+  readonly event_id: string
+  readonly type: string
+  /** How often the handler has run on it. */
+  readonly attempts: number
+  /** When it is tried next, while retrying. */
+  readonly next_ms: number
+  readonly error: ParkedError
+  readonly first_failed_ms: number
+  readonly last_failed_ms: number
+  /** Later events of the key that have queued up behind. */
+  readonly waiting: number
+  /** A person's replacement of the payload, for this consumer only. */
+  readonly edited: EditedEvent | null
+}
+
+export interface ParkedError {
+  readonly name: string
+  readonly message: string
+  readonly code?: string
+  readonly stack?: string
+  /** Groups what failed for the same reason: the error's name and its first frame. */
+  readonly fingerprint: string
+}
+
+export interface EditedEvent {
+  readonly id: string
+  readonly data: string
+  readonly by: string
+  readonly reason: string
+}
+
+export interface SkippedEvent {
+  readonly consumer: string
+  readonly source: string
+  readonly event_id: string
+  readonly key: string
+  readonly sequence: number
+  readonly type: string
+  readonly reason: string
+  readonly by: string
+  readonly at_ms: number
+}
+
+export interface ParkedFilter {
+  readonly consumer?: string | undefined
+  readonly status?: ParkedStatus | undefined
+  readonly key?: string | undefined
+  readonly type?: string | undefined
+  readonly fingerprint?: string | undefined
+}
+
+export interface Parking {
+  /** Which of these keys are parked. */
+  parkedOf(session: Session, consumer: string, source: string, keys: readonly string[]): Awaitable<ReadonlySet<string>>
+  get(session: Session, consumer: string, source: string, key: string): Awaitable<ParkedKey | undefined>
+  /** Parks a key, or replaces what it is parked with. */
+  put(session: Session, parked: ParkedKey): Awaitable<void>
+  /** Counts events that queue up behind parked keys; false when one of the keys is not parked any more. */
+  addWaiting(session: Session, consumer: string, source: string, waiting: ReadonlyMap<string, number>): Awaitable<boolean>
+  remove(session: Session, consumer: string, source: string, key: string): Awaitable<void>
+  /** Keys of a lane that are due to be tried again, the longest due first. */
+  due(session: Session, id: CursorId, nowMs: number, limit: number): Awaitable<readonly ParkedKey[]>
+  /** When the next retry of a consumer is due; undefined when none is. */
+  nextDueMs(session: Session, consumer: string, source: string): Awaitable<number | undefined>
+  list(session: Session, filter: ParkedFilter, limit: number): Awaitable<readonly ParkedKey[]>
+  count(session: Session, filter: ParkedFilter): Awaitable<{ readonly keys: number; readonly waiting: number }>
+  /** Records that an event was left out, and counts it at its consumer. */
+  skip(session: Session, skipped: SkippedEvent): Awaitable<void>
+  skipped(session: Session, consumer: string | undefined, limit: number): Awaitable<readonly SkippedEvent[]>
+}
+
+export interface Timer {
+  readonly id: string
+  readonly due_ms: number
+  /** Whose timer it is. */
+  readonly owner: string
+  readonly key: string
+  /** JSON text. */
+  readonly payload: string
+}
+
+/** Due times that outlive the process. Firing is: act and remove, in one transaction. */
+export interface Timers {
+  /** Sets a timer, or moves the one with this id. */
+  set(session: Session, timer: Timer): Awaitable<void>
+  cancel(session: Session, id: string): Awaitable<boolean>
+  due(session: Session, owner: string, nowMs: number, limit: number): Awaitable<readonly Timer[]>
+  nextDueMs(session: Session, owner: string): Awaitable<number | undefined>
+}
+
+/** What a unit with an idempotency key has answered, stored with its effects. */
+export interface Units {
+  get(session: Session, key: string): Awaitable<{ readonly what: string; readonly result: string } | undefined>
+  put(session: Session, key: string, what: string, result: string): Awaitable<void>
+  /** Forgets keys older than a time. Returns how many. */
+  dropBefore(session: Session, atMs: number): Awaitable<number>
+}

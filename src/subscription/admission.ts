@@ -1,0 +1,128 @@
+/** Which events of a batch may be handled now: not those of parked keys, nor duplicates, nor what would leave a gap (P4, P6, P9). */
+
+import type { Scope } from '../context/unit-of-work.ts'
+import { PabalError } from '../core/errors.ts'
+import type { EventRecord } from '../event/envelope.ts'
+import type { InboxHead, InboxStream, Session } from '../store/store.ts'
+import { judge } from './inbox.ts'
+import type { Lane, SubscriptionParts } from './lane.ts'
+
+/** `handle` it; it `waits` behind its parked key; `pass` over a duplicate; or park the key from that sequence. */
+export type Admission =
+  | { readonly kind: 'handle' }
+  | { readonly kind: 'wait' }
+  | { readonly kind: 'pass' }
+  | { readonly kind: 'park'; readonly from: number; readonly error: PabalError }
+
+const handle: Admission = { kind: 'handle' }
+const wait: Admission = { kind: 'wait' }
+const pass: Admission = { kind: 'pass' }
+
+export class Admissions {
+  readonly #parts: SubscriptionParts
+  readonly #stream: InboxStream | undefined
+  readonly #incarnation: string
+  readonly #parked: Set<string>
+  readonly #heads: Map<string, InboxHead>
+  readonly #advanced = new Map<string, InboxHead>()
+  readonly #waiting = new Map<string, number>()
+
+  private constructor(parts: SubscriptionParts, lane: Lane, parked: ReadonlySet<string>, heads: ReadonlyMap<string, InboxHead>) {
+    this.#parts = parts
+    this.#stream = streamOf(parts)
+    this.#incarnation = lane.incarnation
+    this.#parked = new Set(parked)
+    this.#heads = new Map(heads)
+  }
+
+  static async open(parts: SubscriptionParts, lane: Lane, session: Session, events: readonly EventRecord[]): Promise<Admissions> {
+    const { spec, source, runtime } = parts
+    const { parking, inbox } = runtime.contextStore
+    const keys = [...new Set(events.map(({ key }) => key))]
+    const stream = streamOf(parts)
+    return new Admissions(
+      parts,
+      lane,
+      await parking.parkedOf(session, spec.name, source.name, keys),
+      stream === undefined ? new Map() : await inbox.heads(session, stream, keys),
+    )
+  }
+
+  async admit(event: EventRecord): Promise<Admission> {
+    if (this.#parked.has(event.key)) return wait
+    if (this.#stream === undefined) return handle
+    const head = this.#heads.get(event.key)
+    const diverged = (): Admission => ({ kind: 'park', from: event.sequence, error: divergedError(event, head!) })
+    if (head !== undefined && head.incarnation !== this.#incarnation && !(await this.#sameHistory(head, event))) return diverged()
+    switch (judge(head, event)) {
+      case 'apply':
+        return handle
+      case 'duplicate':
+        return pass
+      case 'diverged':
+        return diverged()
+      case 'gap':
+        return { kind: 'park', from: head!.sequence + 1, error: missingError(event, head!) }
+    }
+  }
+
+  /** The producer's log was restored: is what we applied last still there? When retention has dropped it, what follows it is enough. */
+  async #sameHistory(head: InboxHead, event: EventRecord): Promise<boolean> {
+    const id = await this.#parts.source.identityOf(event.key, head.sequence)
+    return id === undefined ? event.sequence > head.sequence : id === head.eventId
+  }
+
+  /** The event was handled, or left out by policy: its key goes on behind it. */
+  passed(event: EventRecord): void {
+    if (this.#stream === undefined) return
+    const head = { sequence: event.sequence, eventId: event.id, incarnation: this.#incarnation }
+    this.#heads.set(event.key, head)
+    this.#advanced.set(event.key, head)
+  }
+
+  parked(key: string): void {
+    this.#parked.add(key)
+  }
+
+  waits(key: string): void {
+    this.#waiting.set(key, (this.#waiting.get(key) ?? 0) + 1)
+  }
+
+  /** Writes what was learned, in the transaction of the effects. False: a key was unparked meanwhile, read again. */
+  async store(session: Session): Promise<boolean> {
+    const { spec, source, runtime } = this.#parts
+    const { parking, inbox } = runtime.contextStore
+    if (this.#advanced.size > 0) await inbox.advance(session, this.#stream!, this.#advanced)
+    return this.#waiting.size === 0 || (await parking.addWaiting(session, spec.name, source.name, this.#waiting))
+  }
+}
+
+export const streamOf = ({ spec, source }: SubscriptionParts): InboxStream | undefined =>
+  source.stream === undefined ? undefined : { consumer: spec.name, source: source.name, stream: source.stream }
+
+const divergedError = (event: EventRecord, head: InboxHead): PabalError =>
+  new PabalError(
+    'PABAL_KEY_DIVERGED',
+    `key ${JSON.stringify(event.key)} of '${event.source}': ${head.eventId} was applied as number ${head.sequence}, its log does not have that`,
+  )
+
+const missingError = (event: EventRecord, head: InboxHead): PabalError =>
+  new PabalError(
+    'PABAL_EVENT_MISSING',
+    `key ${JSON.stringify(event.key)} of '${event.source}': number ${event.sequence} came, ${event.previousSequence} was not seen, ${head.sequence} was applied last`,
+  )
+
+/** Runs a handler or callback in a scope with its event as the cause. */
+export const runWith = (
+  parts: SubscriptionParts,
+  scope: Scope,
+  event: EventRecord,
+  attempt: number,
+  fn: (unit: never) => unknown,
+): unknown => {
+  const unit = scope.unitOf(parts.runtime)
+  unit.metadataOf(event)
+  unit.attempt = attempt
+  unit.signal = parts.signal
+  return unit.handling(event, (_event, given) => fn(given))
+}

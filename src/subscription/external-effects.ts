@@ -1,0 +1,239 @@
+/**
+ * Handlers whose effects are outside of the database: many keys at once and no open transaction, at least once, with a stable
+ * idempotency key. What they return is recorded in the transaction that moves the cursor, in the order of the log.
+ */
+
+import { type Scope, within } from '../context/unit-of-work.ts'
+import { PabalError } from '../core/errors.ts'
+import type { EventRecord } from '../event/envelope.ts'
+import type { Place } from '../store/store.ts'
+import { type Admission, Admissions, runWith } from './admission.ts'
+import { type BatchResult, parkSuspect, placeAt } from './database-effects.ts'
+import { afterFailure, park } from './exhaustion.ts'
+import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
+
+type Run = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly thrown: unknown }
+/** What is known of an event of the batch; `unrun`: an earlier one of its key has failed. */
+type Settled = Run | 'unrun'
+
+/** One run of the handler, bounded in time. Never rejects. */
+export const runExternal = async (parts: SubscriptionParts, event: EventRecord, attempt: number, signal: AbortSignal): Promise<Run> => {
+  const { spec } = parts
+  const timeout = new AbortController()
+  const given = {
+    attempt,
+    signal: AbortSignal.any([signal, timeout.signal]),
+    idempotencyKey: `${spec.name}:${event.id}`,
+  }
+  try {
+    if (event.failure !== undefined) throw event.failure
+    const tooLate = new Promise<never>((_, reject) => {
+      const timer = setTimeout(() => {
+        const error = new PabalError('PABAL_HANDLER_TIMEOUT', `'${spec.name}' ran for more than ${spec.timeoutMs} ms on ${event.type} ${event.id}`)
+        timeout.abort(error)
+        reject(error)
+      }, spec.timeoutMs)
+      timeout.signal.addEventListener('abort', () => clearTimeout(timer))
+    })
+    // Handlers know nothing of scopes: nothing they call can join a transaction by accident.
+    const result = await Promise.race([(async () => spec.handler(event as never, given as never))(), tooLate])
+    return { ok: true, result }
+  } catch (thrown) {
+    return { ok: false, thrown }
+  } finally {
+    timeout.abort()
+  }
+}
+
+/** In the transaction: what `record` does with a result, undone alone when it fails. */
+export const recordResult = async (
+  parts: SubscriptionParts,
+  scope: Scope,
+  event: EventRecord,
+  attempt: number,
+  result: unknown,
+): Promise<{ readonly thrown: unknown } | undefined> => {
+  const { record } = parts.spec
+  if (record === undefined) return undefined
+  try {
+    await scope.savepoint(() =>
+      within(scope, async () => {
+        await runWith(parts, scope, event, attempt, (given) => record(result as never, event as never, given))
+        await scope.flush()
+      }),
+    )
+    return undefined
+  } catch (thrown) {
+    return { thrown }
+  }
+}
+
+export const performBatch = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  events: readonly EventRecord[],
+  through: number,
+): Promise<BatchResult> => {
+  if (lane.suspect) return parkSuspect(parts, lane, events[0]!)
+  const batch = events.slice(0, lane.alone || parts.breaker.isOpen ? 1 : events.length)
+  const end = await placeAt(parts, lane, batch.at(-1), batch.length === events.length ? through : batch.at(-1)!.position)
+  return new ExternalBatch(parts, lane, batch, end).run()
+}
+
+class ExternalBatch {
+  readonly #parts: SubscriptionParts
+  readonly #lane: Lane
+  readonly #events: readonly EventRecord[]
+  readonly #end: Place
+  readonly #settled: (Settled | undefined)[]
+  readonly #abort = new AbortController()
+  #advanced: (() => void) | undefined
+
+  constructor(parts: SubscriptionParts, lane: Lane, events: readonly EventRecord[], end: Place) {
+    this.#parts = parts
+    this.#lane = lane
+    this.#events = events
+    this.#end = end
+    this.#settled = events.map(() => undefined)
+  }
+
+  async run(): Promise<BatchResult> {
+    const { runtime } = this.#parts
+    const admissions = await runtime.database.read(async (session) => {
+      const open = await Admissions.open(this.#parts, this.#lane, session, this.#events)
+      const found: Admission[] = []
+      for (const event of this.#events) {
+        const admission = await open.admit(event)
+        // Optimistic: whether it will have passed is not known yet, but what follows is judged as if.
+        if (admission.kind === 'handle') open.passed(event)
+        else if (admission.kind === 'park') open.parked(event.key)
+        found.push(admission)
+      }
+      return found
+    })
+    const running = this.#start(admissions)
+    const beat = setInterval(() => void this.#renew(), this.#parts.leaseMs / 3)
+    try {
+      return await this.#commitInOrder()
+    } finally {
+      clearInterval(beat)
+      this.#abort.abort()
+      await running
+    }
+  }
+
+  /** The lease is renewed while handlers run; when it is lost they are told to stop. */
+  async #renew(): Promise<void> {
+    try {
+      await this.#parts.runtime.database.transaction((session) => this.#lane.hold(this.#parts, session))
+    } catch (error) {
+      if (error instanceof Fenced) this.#abort.abort(error)
+    }
+  }
+
+  /** Keys side by side, the events of one key one after the other. */
+  async #start(admissions: readonly Admission[]): Promise<void> {
+    const chains = new Map<string, number[]>()
+    for (const [index, admission] of admissions.entries()) {
+      if (admission.kind !== 'handle') {
+        this.#settled[index] = 'unrun'
+        continue
+      }
+      const { key } = this.#events[index]!
+      const chain = chains.get(key)
+      if (chain === undefined) chains.set(key, [index])
+      else chain.push(index)
+    }
+    const queue = [...chains.values()]
+    const worker = async (): Promise<void> => {
+      for (let chain = queue.shift(); chain !== undefined; chain = queue.shift()) await this.#runChain(chain)
+    }
+    await Promise.all(Array.from({ length: Math.min(this.#parts.spec.concurrency, queue.length) }, worker))
+  }
+
+  async #runChain(chain: readonly number[]): Promise<void> {
+    const signal = AbortSignal.any([this.#parts.signal, this.#abort.signal])
+    let failed = false
+    for (const index of chain) {
+      if (failed || signal.aborted) this.#settled[index] = 'unrun'
+      else {
+        const run = await runExternal(this.#parts, this.#events[index]!, 1, signal)
+        failed = !run.ok
+        // What fails because we stop has not failed: it runs again under the next owner.
+        this.#settled[index] = failed && signal.aborted ? 'unrun' : run
+      }
+      this.#advanced?.()
+    }
+  }
+
+  async #commitInOrder(): Promise<BatchResult> {
+    const { signal } = this.#parts
+    let done = 0
+    while (done < this.#events.length) {
+      while (this.#settled[done] === undefined) {
+        const next = new Promise<void>((resolve) => (this.#advanced = resolve))
+        if (this.#settled[done] === undefined) await next
+      }
+      if (this.#abort.signal.aborted) throw new Fenced(this.#lane)
+      let to = done
+      while (to < this.#events.length && this.#settled[to] !== undefined) to++
+      const { handled, breaks } = await this.#commit(done, to)
+      done += handled
+      if (breaks !== undefined || handled === 0 || signal.aborted) {
+        const place = { position: this.#lane.position, eventId: this.#lane.eventId, incarnation: this.#lane.incarnation }
+        return { place, handled: done, breaks }
+      }
+    }
+    return { place: this.#end, handled: done, breaks: undefined }
+  }
+
+  /** One transaction: outcomes recorded, failures parked, cursor moved over this part of the batch. */
+  async #commit(from: number, to: number): Promise<{ handled: number; breaks: unknown }> {
+    const parts = this.#parts
+    const lane = this.#lane
+    const { runtime, breaker, signal } = parts
+    const part = this.#events.slice(from, to)
+    let succeeded = false
+    const outcome = await runtime.inTransaction(async (scope) => {
+      const admissions = await Admissions.open(parts, lane, scope.session, part)
+      let handled = 0
+      let breaks: unknown
+      for (const [offset, event] of part.entries()) {
+        const settled = this.#settled[from + offset]!
+        const admission = await admissions.admit(event)
+        if (admission.kind === 'wait') admissions.waits(event.key)
+        else if (admission.kind === 'park') {
+          const dead = admission.error.code === 'PABAL_KEY_DIVERGED'
+          await park(parts, lane, scope, event, { thrown: admission.error, attempt: 0, delayMs: dead ? undefined : 0, from: admission.from })
+          admissions.parked(event.key)
+        } else if (admission.kind === 'handle') {
+          // Unrun though nothing stands in its way: its key was unparked meanwhile, or we stop. The next batch has it.
+          if (settled === 'unrun') break
+          const failure = settled.ok ? await recordResult(parts, scope, event, 1, settled.result) : settled
+          if (failure === undefined) {
+            succeeded = true
+            admissions.passed(event)
+          } else if (signal.aborted) break
+          else if (breaker.failed(event.key)) {
+            breaks = failure.thrown
+            break
+          } else if ((await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: 1 })) === 'parked')
+            admissions.parked(event.key)
+          else admissions.passed(event)
+        }
+        handled++
+      }
+      await admissions.store(scope.session)
+      const last = part[handled - 1]
+      const place =
+        from + handled === this.#events.length
+          ? this.#end
+          : { position: last?.position ?? lane.position, eventId: last === undefined ? lane.eventId : last.id, incarnation: lane.incarnation }
+      await lane.move(parts, scope.session, place)
+      return { handled, breaks, place }
+    })
+    if (succeeded) breaker.succeeded()
+    lane.moved(parts, outcome.place, outcome.handled)
+    return outcome
+  }
+}

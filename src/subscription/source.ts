@@ -1,0 +1,109 @@
+/** What a subscription reads: the own log, or another context's log in its public form. Positions are those of the log behind it. */
+
+import type { EntryDefinition } from '../event/definition.ts'
+import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
+import type { ContextStore, Database, Head } from '../store/store.ts'
+
+export interface EventSource {
+  /** The context whose log it is. */
+  readonly name: string
+  /** The stable id of the stream that inbox heads belong to; undefined for the own log, which needs no inbox. */
+  readonly stream: string | undefined
+  head(): Promise<Head>
+  readAfter(options: {
+    readonly after: number
+    readonly lane: { readonly lane: number; readonly lanes: number }
+    readonly limit: number
+  }): Promise<{ readonly events: readonly EventRecord[]; readonly through: number }>
+  /** One key's events from a sequence on. */
+  readKey(key: string, from: number, limit: number): Promise<readonly EventRecord[]>
+  /** Id of the event at a position; undefined when none is there (any more). */
+  identityAt(position: number): Promise<string | undefined>
+  /** Id of a key's event; undefined when it is not there (any more). */
+  identityOf(key: string, sequence: number): Promise<string | undefined>
+  /** Events after a position that this source would give, for lag and plans. */
+  count(after: number): Promise<number>
+  /** Position of the oldest event that is still there. */
+  oldest(): Promise<number>
+  /** Calls back when there may be something new. */
+  onAppend(listener: () => void): () => void
+}
+
+/** Wakes whoever waits for a log. A lost ring loses time, never an event: cursors are the truth. */
+export class Bell {
+  readonly #listeners = new Set<() => void>()
+  ring(): void {
+    for (const listener of this.#listeners) listener()
+  }
+  onRing(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+}
+
+/** A context's own log, as its own handlers read it. */
+export class OwnLog implements EventSource {
+  readonly name: string
+  readonly stream = undefined
+  readonly #database: Database
+  readonly #store: ContextStore
+  readonly #definitions: ReadonlyMap<string, EntryDefinition>
+  readonly #types: readonly string[]
+  readonly #bell: Bell
+
+  constructor(parts: {
+    readonly database: Database
+    readonly store: ContextStore
+    readonly definitions: readonly EntryDefinition[]
+    readonly bell: Bell
+  }) {
+    this.name = parts.store.name
+    this.#database = parts.database
+    this.#store = parts.store
+    this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
+    this.#types = [...this.#definitions.keys()]
+    this.#bell = parts.bell
+  }
+
+  #records(rows: readonly StoredEvent[]): EventRecord[] {
+    return rows.map((row) => recordOf(this.#definitions.get(row.type)!, this.name, row))
+  }
+
+  head(): Promise<Head> {
+    return this.#database.read((session) => this.#store.log.head(session))
+  }
+
+  async readAfter({ after, lane, limit }: Parameters<EventSource['readAfter']>[0]): ReturnType<EventSource['readAfter']> {
+    const { events, through } = await this.#database.read((session) =>
+      this.#store.log.readAfter(session, { after, types: this.#types, lane, limit }),
+    )
+    return { events: this.#records(events), through }
+  }
+
+  async readKey(key: string, from: number, limit: number): Promise<readonly EventRecord[]> {
+    return this.#records(
+      await this.#database.read((session) => this.#store.log.readKey(session, key, { from, types: this.#types, limit })),
+    )
+  }
+
+  async identityAt(position: number): Promise<string | undefined> {
+    return (await this.#database.read((session) => this.#store.log.at(session, position)))?.id
+  }
+
+  async identityOf(key: string, sequence: number): Promise<string | undefined> {
+    const [event] = await this.#database.read((session) => this.#store.log.readKey(session, key, { from: sequence, limit: 1 }))
+    return event?.sequence === sequence ? event.id : undefined
+  }
+
+  count(after: number): Promise<number> {
+    return this.#database.read((session) => this.#store.log.count(session, { after, types: this.#types }))
+  }
+
+  oldest(): Promise<number> {
+    return this.#database.read((session) => this.#store.log.oldest(session))
+  }
+
+  onAppend(listener: () => void): () => void {
+    return this.#bell.onRing(listener)
+  }
+}
