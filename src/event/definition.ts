@@ -1,5 +1,6 @@
 /** What can happen or be asked for: events (private and public), commands with their refusals, one-way messages. */
 
+import { isPromise } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
 import { type Input, isStandardSchema, type JsonSchema, type Output, parseWith } from './schema.ts'
 
@@ -65,7 +66,7 @@ export interface EventOptions<S extends JsonSchema> {
 const typePattern = /^[a-z][a-z0-9_]*(?:[.-][a-z0-9_]+)*$/
 
 // What CloudEvents allows in a String attribute, since the key travels as one.
-const keyPattern = /^[^\p{Cc}\p{Cs}]+$/u
+const keyPattern = /^[^\p{Cc}\p{Cs}\p{NChar}]+$/u
 
 const checkType = (type: string, dotted: boolean): void => {
   if (!typePattern.test(type) || (dotted && !type.includes('.')) || type.length > 200)
@@ -81,7 +82,11 @@ const upcastersOf = (type: string, version: number, upcast: EventOptions<JsonSch
   if (!Number.isInteger(version) || version < 1)
     throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: version must be an integer from 1, not ${version}`)
   const upcasters = new Map<number, (data: unknown) => unknown>()
-  for (const [from, upcaster] of Object.entries(upcast ?? {})) upcasters.set(Number(from), upcaster as (data: unknown) => unknown)
+  for (const [from, upcaster] of Object.entries(upcast ?? {})) {
+    if (typeof upcaster !== 'function')
+      throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: the upcaster from version ${from} is not a function`)
+    upcasters.set(Number(from), upcaster as (data: unknown) => unknown)
+  }
   for (let from = 1; from < version; from++)
     if (!upcasters.has(from))
       throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: version ${version} needs an upcaster from version ${from}`)
@@ -98,11 +103,17 @@ interface EntryOptions {
   readonly title?: string
 }
 
+const checkSchema = (schema: unknown, what: string): void => {
+  if (!isStandardSchema(schema))
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${what}: schema is not a Standard Schema (zod, valibot, arktype, …)`)
+}
+
 const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: Kind): EntryDefinition => {
   checkType(type, true)
   const { schema, key, version = 1, title } = options
-  if (!isStandardSchema(schema))
-    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: schema is not a Standard Schema (zod, valibot, arktype, …)`)
+  checkSchema(schema, type)
+  if (typeof key !== 'function' && (scope !== 'message' || key !== undefined))
+    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: key must be a function that gives what order is kept for`)
   return {
     type,
     version,
@@ -117,7 +128,7 @@ const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: K
         if (typeof value !== 'string' || value.length === 0 || value.length > 500 || !keyPattern.test(value))
           throw new PabalError(
             'PABAL_PAYLOAD_INVALID',
-            `${type}: its key must be a text of 1 to 500 characters without control characters or lone surrogates`,
+            `${type}: its key must be a text of 1 to 500 characters without control characters, noncharacters or lone surrogates`,
           )
         return value
       },
@@ -181,7 +192,9 @@ export const defineCommand = <
   options: { readonly schema: S; readonly refusals?: R; readonly title?: string },
 ): CommandDefinition<Type, Output<S>, Input<S>, { [Code in keyof R]: Output<R[Code]> }> => {
   checkType(type, true)
+  checkSchema(options.schema, type)
   const refusals = new Map<string, JsonSchema>(Object.entries(options.refusals ?? {}))
+  for (const [code, schema] of refusals) checkSchema(schema, `${type}, refusal ${code}`)
   return {
     type,
     title: options.title,
@@ -216,6 +229,11 @@ export const upcast = (definition: EntryDefinition, version: number, data: unkno
     } catch (error) {
       throw new PabalError('PABAL_UPCAST_FAILED', `${definition.type}, from version ${from}: ${String(error)}`, { cause: error })
     }
+    if (current === undefined || isPromise(current))
+      throw new PabalError(
+        'PABAL_UPCAST_FAILED',
+        `${definition.type}, from version ${from}: it must return the payload, not ${current === undefined ? 'undefined' : 'a promise'}`,
+      )
   }
   return current
 }
