@@ -2,6 +2,7 @@
 
 import type { Bound, Context, ContextDefinition, RefusalsOf } from '../context/definition.ts'
 import type { RunningContext, UnitOptions } from '../context/runtime.ts'
+import type { UnitOfWork } from '../context/unit-of-work.ts'
 import { type Environment, systemEnvironment } from '../core/environment.ts'
 import { describeError, PabalError } from '../core/errors.ts'
 import { defaultLimits, type Limits } from '../core/limits.ts'
@@ -54,11 +55,21 @@ export interface App extends AsyncDisposable {
    * dead-lettered key counts as settled, a retrying one does not. Runs the handlers for as long when the app is not started.
    */
   settle(options?: SettleOptions): Promise<void>
-  /** Ends what is running, gives leases back, closes the databases. */
-  stop(): Promise<void>
+  /**
+   * Begins nothing new, waits for the handlers that run (those with external effects are told by their signal after `graceMs`,
+   * default 10,000), gives leases back, closes the databases.
+   */
+  stop(options?: { readonly graceMs?: number }): Promise<void>
   /** For `pabal/operate` and the CLI. */
-  readonly '~pabal': { readonly composition: Composition; readonly environment: Environment; readonly limits: Limits; open(): Promise<OpenedApp> }
+  readonly '~pabal': {
+    readonly composition: Composition
+    readonly environment: Environment
+    readonly limits: Limits
+    open(): Promise<OpenedApp>
+  }
 }
+
+const defaultGraceMs = 10_000
 
 const warnProcess = (what: string, error: unknown): void => {
   process.emitWarning(`${what}: ${describeError(error)}`, { type: 'PabalWarning' })
@@ -88,7 +99,12 @@ class RunningApp {
   }
 
   get '~pabal'(): App['~pabal'] {
-    return { composition: this.#composition, environment: this.#environment, limits: this.#limits, open: () => this.#open() }
+    return {
+      composition: this.#composition,
+      environment: this.#environment,
+      limits: this.#limits,
+      open: () => this.#open(),
+    }
   }
 
   get #warn(): (what: string, error: unknown) => void {
@@ -96,7 +112,8 @@ class RunningApp {
   }
 
   #open(): Promise<OpenedApp> {
-    if (this.#stopped !== undefined) return Promise.reject(new PabalError('PABAL_STORE_CLOSED', 'the app has been stopped'))
+    if (this.#stopped !== undefined)
+      return Promise.reject(new PabalError('PABAL_STORE_CLOSED', 'the app has been stopped'))
     if (this.#opened === undefined) {
       const { leaseMs, breaker } = this.#options
       this.#opened = OpenedApp.open(this.#composition, {
@@ -117,11 +134,14 @@ class RunningApp {
     if (!this.#composition.contexts.some((bound) => bound['~pabal'].context === (context as unknown)))
       throw new PabalError('PABAL_COMPOSITION_INVALID', `'${name}' is not a context of this app`)
     const runtime = async () => (await this.#open()).runtimes.get(name)!
-    const call =
-      (method: 'transaction' | 'join' | 'read') =>
-      async (...args: never[]): Promise<unknown> =>
-        ((await runtime())[method] as (...given: never[]) => Promise<unknown>).apply(await runtime(), args)
-    return { name, transaction: call('transaction'), join: call('join'), read: call('read') }
+    return {
+      name,
+      transaction: async (fn: (unit: UnitOfWork) => unknown, options?: UnitOptions) =>
+        (await runtime()).transaction(fn, options),
+      join: async (own: unknown, fn: (unit: UnitOfWork) => unknown, options?: UnitOptions) =>
+        (await runtime()).join(own, fn, options),
+      read: async (fn: (view: { readonly tx: unknown }) => unknown) => (await runtime()).read(fn),
+    }
   }
 
   async send(command: CommandDefinition, data: unknown, options?: UnitOptions): Promise<unknown> {
@@ -135,7 +155,8 @@ class RunningApp {
   async post(message: MessageDefinition, data: unknown, options?: UnitOptions): Promise<void> {
     const owner = message.type.slice(0, message.type.indexOf('.'))
     const runtime = (await this.#open()).runtimes.get(owner)
-    if (runtime === undefined) throw new PabalError('PABAL_NO_HANDLER', `${message.type}: no context '${owner}' is in this app`)
+    if (runtime === undefined)
+      throw new PabalError('PABAL_NO_HANDLER', `${message.type}: no context '${owner}' is in this app`)
     await runtime.transaction((unit) => unit.post(message, data), options)
   }
 
@@ -157,7 +178,11 @@ class RunningApp {
     for (const { name, database, contextStore } of opened.runtimes.values()) {
       const stored = await database.read((session) => contextStore.cursors.consumers(session))
       for (const consumer of stored)
-        if (!opened.subscriptions.some((subscription) => subscription.context === name && subscription.name === consumer.name))
+        if (
+          !opened.subscriptions.some(
+            (subscription) => subscription.context === name && subscription.name === consumer.name,
+          )
+        )
           this.#warn(
             `'${name}'`,
             `the consumer '${consumer.name}' has a cursor but no handler here; 'pabal consumer rename' moves it, 'pabal consumer remove' forgets it`,
@@ -177,15 +202,15 @@ class RunningApp {
 
   async #pause(): Promise<void> {
     this.#started = undefined
-    await Promise.all((await this.#open()).subscriptions.map((subscription) => subscription.stop()))
+    await Promise.all((await this.#open()).subscriptions.map((subscription) => subscription.stop(defaultGraceMs)))
   }
 
-  stop(): Promise<void> {
+  stop({ graceMs = defaultGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
     this.#stopped ??= (async () => {
       const opened = await this.#opened?.catch(() => undefined)
       if (opened === undefined) return
       await this.#started?.catch(() => undefined)
-      await Promise.all(opened.subscriptions.map((subscription) => subscription.stop()))
+      await Promise.all(opened.subscriptions.map((subscription) => subscription.stop(graceMs)))
       await opened.close()
     })()
     return this.#stopped

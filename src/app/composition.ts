@@ -24,10 +24,12 @@ const refuse = (detail: string): never => {
 }
 
 export const nameOf = (bound: Bound): string => bound['~pabal'].context.name
-export const specsOf = (bound: Bound): readonly HandlerSpec[] => bound['~pabal'].handlers.map((handler) => handler['~pabal'].spec)
+export const specsOf = (bound: Bound): readonly HandlerSpec[] =>
+  bound['~pabal'].handlers.map((handler) => handler['~pabal'].spec)
 export const isCommand = (spec: HandlerSpec): spec is CommandSpec => spec.kind === 'handle'
 export const isDurable = (spec: HandlerSpec): spec is DurableSpec => spec.kind !== 'handle' && spec.phase === 'durable'
-export const isImmediate = (spec: HandlerSpec): spec is ImmediateSpec => spec.kind !== 'handle' && spec.phase !== 'durable'
+export const isImmediate = (spec: HandlerSpec): spec is ImmediateSpec =>
+  spec.kind !== 'handle' && spec.phase !== 'durable'
 
 const checkNames = (contexts: readonly Bound[]): void => {
   const seen = new Set<string>()
@@ -50,7 +52,8 @@ const checkCommands = (contexts: readonly Bound[]): void => {
     for (const spec of specsOf(bound).filter(isCommand)) {
       const { type } = spec.command
       const other = handled.get(type)
-      if (other !== undefined) refuse(`${type} is handled by '${other}' and by '${nameOf(bound)}'; a command has one handler`)
+      if (other !== undefined)
+        refuse(`${type} is handled by '${other}' and by '${nameOf(bound)}'; a command has one handler`)
       handled.set(type, nameOf(bound))
     }
   for (const bound of contexts)
@@ -65,16 +68,21 @@ const checkEvents = (contexts: readonly Bound[]): void => {
     for (const spec of specsOf(bound))
       if (spec.kind === 'on')
         for (const { type } of spec.definitions)
-          if (!registered.has(type)) refuse(`'${nameOf(bound)}', handler '${spec.name}': ${type} is not among the context's events`)
+          if (!registered.has(type))
+            refuse(`'${nameOf(bound)}', handler '${spec.name}': ${type} is not among the context's events`)
   }
 }
 
 const feedsOf = (bound: Bound, spec: DurableSpec | ImmediateSpec, producers: readonly Bound[]): readonly Feed[] => {
   const feeds = new Map<Bound, Publication[]>()
   for (const { type } of spec.definitions) {
-    const from = producers.filter((producer) => producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type))
+    const from = producers.filter((producer) =>
+      producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type),
+    )
     if (from.length === 0)
-      refuse(`'${nameOf(bound)}', handler '${spec.name}': nobody here publishes ${type}; give its context to the app, or an exchange that reaches it`)
+      refuse(
+        `'${nameOf(bound)}', handler '${spec.name}': nobody here publishes ${type}; give its context to the app, or an exchange that reaches it`,
+      )
     for (const producer of from) {
       const found = producer['~pabal'].context['~pabal'].publishes.filter(({ to }) => to.type === type)
       feeds.set(producer, [...(feeds.get(producer) ?? []), ...found])
@@ -84,9 +92,17 @@ const feedsOf = (bound: Bound, spec: DurableSpec | ImmediateSpec, producers: rea
 }
 
 /** Strong consistency is a property of one database: such a consumer cannot move out. */
-const checkSharedDatabase = (bound: Bound, spec: ImmediateSpec, feeds: readonly Feed[], contexts: readonly Bound[]): void => {
+const checkSharedDatabase = (
+  bound: Bound,
+  spec: ImmediateSpec,
+  feeds: readonly Feed[],
+  contexts: readonly Bound[],
+): void => {
   for (const { producer } of feeds)
-    if (!contexts.includes(producer) || producer['~pabal'].store.database.identity !== bound['~pabal'].store.database.identity)
+    if (
+      !contexts.includes(producer) ||
+      producer['~pabal'].store.database.identity !== bound['~pabal'].store.database.identity
+    )
       refuse(
         `'${nameOf(bound)}', handler '${spec.name}' runs before commit in the transaction of '${nameOf(producer)}', but they do not share a database; make it durable, or give both the same store`,
       )

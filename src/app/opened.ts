@@ -62,7 +62,9 @@ export class OpenedApp {
       }
       wireImmediate(composition, runtimes)
       const progress = new Bell()
-      const subscriptions = composition.contexts.flatMap((bound) => subscriptionsOf(bound, composition, runtimes, logs, progress, options))
+      const subscriptions = composition.contexts.flatMap((bound) =>
+        subscriptionsOf(bound, composition, runtimes, logs, progress, options),
+      )
       for (const { database, bell } of logs.values()) database.onForeignCommit(() => bell.ring())
       // What an operator does in another process shows as a commit in the consumer's own database.
       for (const subscription of subscriptions)
@@ -80,7 +82,11 @@ export class OpenedApp {
   }
 }
 
-const openLogs = async (composition: Composition, databases: Map<unknown, Database>, environment: Environment): Promise<Map<string, OpenLog>> => {
+const openLogs = async (
+  composition: Composition,
+  databases: Map<unknown, Database>,
+  environment: Environment,
+): Promise<Map<string, OpenLog>> => {
   const logs = new Map<string, OpenLog>()
   for (const bound of [...composition.contexts, ...composition.remote]) {
     const { database: source } = bound['~pabal'].store
@@ -91,7 +97,11 @@ const openLogs = async (composition: Composition, databases: Map<unknown, Databa
   return logs
 }
 
-const runtimeOf = (bound: Bound, logs: ReadonlyMap<string, OpenLog>, { environment, limits, warn }: OpenOptions): ContextRuntime => {
+const runtimeOf = (
+  bound: Bound,
+  logs: ReadonlyMap<string, OpenLog>,
+  { environment, limits, warn }: OpenOptions,
+): ContextRuntime => {
   const { database, store, bell } = logs.get(nameOf(bound))!
   return new ContextRuntime({
     name: nameOf(bound),
@@ -119,7 +129,10 @@ const prepare = async (runtime: ContextRuntime, bound: Bound, warn: OpenOptions[
     else if (version > definition.version)
       warn(
         `'${name}'`,
-        new PabalError('PABAL_UNKNOWN_EVENT_VERSION', `the log of '${name}' has ${type} in version ${version}, this code knows up to ${definition.version}`),
+        new PabalError(
+          'PABAL_UNKNOWN_EVENT_VERSION',
+          `the log of '${name}' has ${type} in version ${version}, this code knows up to ${definition.version}`,
+        ),
       )
   }
   const missing = [...entries.values()].filter(
@@ -136,11 +149,15 @@ const prepare = async (runtime: ContextRuntime, bound: Bound, warn: OpenOptions[
 const checkUnknown = ({ database, contextStore, name }: ContextRuntime, type: string): Promise<void> =>
   database.transaction(async (session: Session) => {
     if ((await contextStore.log.count(session, { after: 0, types: [type] })) > 0)
-      throw new PabalError('PABAL_UNKNOWN_EVENT_TYPE', `the log of '${name}' holds ${type}, which this code does not define`)
+      throw new PabalError(
+        'PABAL_UNKNOWN_EVENT_TYPE',
+        `the log of '${name}' holds ${type}, which this code does not define`,
+      )
     await contextStore.log.forgetType(session, type)
   })
 
-const add = <T>(map: Map<string, T[]>, key: string, value: T): void => void map.set(key, [...(map.get(key) ?? []), value])
+const add = <T>(map: Map<string, T[]>, key: string, value: T): void =>
+  void map.set(key, [...(map.get(key) ?? []), value])
 
 const wireImmediate = (composition: Composition, runtimes: ReadonlyMap<string, ContextRuntime>): void => {
   for (const bound of composition.contexts) {
@@ -177,7 +194,13 @@ const subscriptionsOf = (
 ): Subscription[] => {
   const runtime = runtimes.get(nameOf(bound))!
   const own = logs.get(nameOf(bound))!
-  const options = { runtime, progress, warn, ...(leaseMs === undefined ? {} : { leaseMs }), ...(breaker === undefined ? {} : { breaker }) }
+  const options = {
+    runtime,
+    progress,
+    warn,
+    ...(leaseMs === undefined ? {} : { leaseMs }),
+    ...(breaker === undefined ? {} : { breaker }),
+  }
   return specsOf(bound)
     .filter(isDurable)
     .flatMap((spec) => {
@@ -187,7 +210,11 @@ const subscriptionsOf = (
       }
       return composition.feeds.get(spec)!.map(({ producer, publications }) => {
         const { database, store, bell } = logs.get(nameOf(producer))!
-        return new Subscription({ ...options, spec, source: new PublishedLog({ database, store, publications, limits, bell }) })
+        return new Subscription({
+          ...options,
+          spec,
+          source: new PublishedLog({ database, store, publications, limits, bell }),
+        })
       })
     })
 }

@@ -37,7 +37,8 @@ const firstBehind = async (app: OpenedApp): Promise<string | undefined> => {
   return before === (await heads(app)) ? undefined : 'events were still being appended'
 }
 
-const describe = (subscription: Subscription, behind: string): string => `'${subscription.name}' of '${subscription.context}' has ${behind}`
+const describe = (subscription: Subscription, behind: string): string =>
+  `'${subscription.name}' of '${subscription.context}' has ${behind}`
 
 const heads = async (app: OpenedApp): Promise<string> => {
   const positions: string[] = []

@@ -70,13 +70,13 @@ export interface RetryPolicy {
 const decision = Symbol.for('pabal.retry-decision')
 /** Throw it from a handler, or return it from `retry.decide`. */
 export class RetryDecision extends Error {
-  readonly [decision] = true
   /** Undefined: give up. */
   readonly delayMs: number | undefined
   constructor(message: string, delayMs: number | undefined, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
     this.name = delayMs === undefined ? 'GiveUp' : 'RetryLater'
     this.delayMs = delayMs
+    Object.defineProperty(this, decision, { value: true })
   }
 }
 export const isRetryDecision = (error: unknown): error is RetryDecision =>
@@ -89,7 +89,10 @@ export const retryLater = (delay: Duration, cause?: unknown): RetryDecision =>
 export const giveUp = (reason: string, cause?: unknown): RetryDecision => new RetryDecision(reason, undefined, cause)
 
 /** 'park': the key waits for a person (dead letter). 'skip': left out, recorded and counted. A function: raises a failure event, then the key goes on. */
-export type OnExhausted<E, U, M> = 'park' | 'skip' | ((error: unknown, event: EnvelopeOf<E, M>, unit: U) => Awaitable<unknown>)
+export type OnExhausted<E, U, M> =
+  | 'park'
+  | 'skip'
+  | ((error: unknown, event: EnvelopeOf<E, M>, unit: U) => Awaitable<unknown>)
 
 export type StartAt = 'beginning' | 'now' | { readonly position: number }
 
@@ -101,7 +104,9 @@ export interface DurableOptions<E, U, M> {
   /** Where a new handler starts; stored at its first start, of no effect later. Default 'beginning'; required for external effects on a log that is not empty. */
   readonly startAt?: StartAt
   /** An event that is not handled within this time shows as late, and may raise an event. */
-  readonly within?: Duration | { readonly time: Duration; readonly onLate?: (event: EnvelopeOf<E, M>, unit: U) => Awaitable<unknown> }
+  readonly within?:
+    | Duration
+    | { readonly time: Duration; readonly onLate?: (event: EnvelopeOf<E, M>, unit: U) => Awaitable<unknown> }
   /** Events per transaction (database effects) or in flight (external). Default 500, external 100. */
   readonly batch?: number
   /** How many processes may share the work, fixed at the first start. Default: the store's. */
@@ -136,7 +141,12 @@ export interface DurableSpec {
   readonly effects: 'database' | 'external'
   readonly handler: (event: never, unit: never) => Awaitable<unknown>
   readonly record: ((result: never, event: never, unit: never) => Awaitable<unknown>) | undefined
-  readonly retry: { readonly attempts: number; readonly firstMs: number; readonly maxMs: number; readonly decide?: RetryPolicy['decide'] }
+  readonly retry: {
+    readonly attempts: number
+    readonly firstMs: number
+    readonly maxMs: number
+    readonly decide?: RetryPolicy['decide']
+  }
   readonly onExhausted: 'park' | 'skip' | ((error: unknown, event: never, unit: never) => Awaitable<unknown>)
   readonly startAt: StartAt | undefined
   readonly withinMs: number | undefined
@@ -166,7 +176,9 @@ export interface CommandEnvelope<Data> {
   readonly data: Data
 }
 
-export type RefusalsOf<Command> = Command extends { readonly '~pabal': { readonly refusals?: infer R } } ? NonNullable<R> : never
+export type RefusalsOf<Command> = Command extends { readonly '~pabal': { readonly refusals?: infer R } }
+  ? NonNullable<R>
+  : never
 
 type OneOrMore<E> = E | readonly E[]
 
@@ -193,12 +205,19 @@ export interface ContextFacts {
   readonly title: string | undefined
 }
 
-export interface ContextDefinition<C extends string = string, Own = unknown, Tx = never, Metadata = unknown, OwnTx = unknown> {
+export interface ContextDefinition<
+  C extends string = string,
+  Own = unknown,
+  Tx = never,
+  Metadata = unknown,
+  OwnTx = unknown,
+> {
   readonly name: C
   readonly '~pabal': ContextFacts & { readonly types?: (own: Own, tx: Tx, metadata: Metadata, ownTx: OwnTx) => void }
 }
 
-export interface Context<C extends string, Own, Tx, Metadata, OwnTx> extends ContextDefinition<C, Own, Tx, Metadata, OwnTx> {
+export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
+  extends ContextDefinition<C, Own, Tx, Metadata, OwnTx> {
   /** Effects outside the database: no open transaction, at least once, with a stable idempotency key. */
   on<E extends Own | MessageDefinition<`${C}.${string}`>, R>(
     event: OneOrMore<E>,
@@ -270,7 +289,8 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx> extends Con
 
 const contextName = /^[a-z][a-z0-9_]*$/
 const consumerName = /^[a-z][a-z0-9_-]*$/
-const list = <T>(value: T | readonly T[]): readonly T[] => (Array.isArray(value) ? (value as readonly T[]) : [value as T])
+const list = <T>(value: T | readonly T[]): readonly T[] =>
+  Array.isArray(value) ? (value as readonly T[]) : [value as T]
 const invalid = (detail: string): PabalError => new PabalError('PABAL_DEFINITION_INVALID', detail)
 
 interface AnyOptions {
@@ -318,13 +338,19 @@ const specOf = (
   for (const { type, '~pabal': definition } of definitions) {
     const foreign = kind === 'consume'
     if (foreign !== (definition.scope === 'public'))
-      throw invalid(foreign ? `${what}: ${type} is not a public event` : `${what}: ${type} is not an event of its own context; consume its public form`)
+      throw invalid(
+        foreign
+          ? `${what}: ${type} is not a public event`
+          : `${what}: ${type} is not an event of its own context; consume its public form`,
+      )
     if (!foreign && !type.startsWith(`${context}.`)) throw invalid(`${what}: ${type} belongs to another context`)
   }
   const { phase = 'durable', effects, within } = options
   if (phase !== 'durable') {
-    if (options.retry !== undefined || effects !== undefined) throw invalid(`${what}: a ${phase} handler has neither retry nor effects`)
-    if (phase === 'after-commit' && kind === 'consume') throw invalid(`${what}: a foreign event has no after-commit phase here`)
+    if (options.retry !== undefined || effects !== undefined)
+      throw invalid(`${what}: a ${phase} handler has neither retry nor effects`)
+    if (phase === 'after-commit' && kind === 'consume')
+      throw invalid(`${what}: a foreign event has no after-commit phase here`)
     return { kind, phase, name, definitions, handler }
   }
   const { time, onLate } = typeof within === 'object' ? within : { time: within, onLate: undefined }
@@ -353,13 +379,19 @@ const checkEntries = (context: string, entries: readonly EntryDefinition[], scop
   const seen = new Set<string>()
   for (const { type, '~pabal': definition } of entries) {
     if (definition.scope !== scope || !type.startsWith(`${context}.`))
-      throw invalid(`${context}: ${type} is not a ${scope === 'private' ? 'private event' : 'message'} named '${context}.…'`)
+      throw invalid(
+        `${context}: ${type} is not a ${scope === 'private' ? 'private event' : 'message'} named '${context}.…'`,
+      )
     if (seen.has(type)) throw invalid(`${context}: ${type} is listed twice`)
     seen.add(type)
   }
 }
 
-const checkPublications = (context: string, events: readonly EntryDefinition[], publishes: readonly Publication[]): void => {
+const checkPublications = (
+  context: string,
+  events: readonly EntryDefinition[],
+  publishes: readonly Publication[],
+): void => {
   const pairs = new Set<string>()
   for (const { from, to } of publishes) {
     if (!events.includes(from)) throw invalid(`${context} publishes ${from.type}, which is not among its events`)
@@ -375,7 +407,12 @@ const checkPublications = (context: string, events: readonly EntryDefinition[], 
  * database itself is given by `with`. `retired` are event types that the log may still hold though no code raises them.
  * @throws PABAL_DEFINITION_INVALID
  */
-export const defineContext = <const C extends string, Tx, OwnTx, M extends StandardSchemaV1 = StandardSchemaV1<unknown, unknown>>(
+export const defineContext = <
+  const C extends string,
+  Tx,
+  OwnTx,
+  M extends StandardSchemaV1 = StandardSchemaV1<unknown, unknown>,
+>(
   name: C,
   options: {
     readonly store: (...args: never[]) => Store<Tx, OwnTx>
@@ -388,13 +425,29 @@ export const defineContext = <const C extends string, Tx, OwnTx, M extends Stand
     /** Schema of the metadata that every event of this context carries (actor, tenant, …). */
     readonly metadata?: M
     /** The metadata of a unit that starts from a foreign event. */
-    readonly handlerMetadata?: (event: { readonly id: string; readonly type: string; readonly key: string; readonly source: string }) => StandardSchemaV1.InferInput<M>
+    readonly handlerMetadata?: (event: {
+      readonly id: string
+      readonly type: string
+      readonly key: string
+      readonly source: string
+    }) => StandardSchemaV1.InferInput<M>
     readonly title?: string
   },
 ): Context<C, EventDefinition<`${C}.${string}`>, Tx, Output<M>, OwnTx> => {
-  const { events, messages = [], commands = [], publishes = [], retired = [], metadata, handlerMetadata, title } = options
+  const {
+    events,
+    messages = [],
+    commands = [],
+    publishes = [],
+    retired = [],
+    metadata,
+    handlerMetadata,
+    title,
+  } = options
   if (!contextName.test(name) || name.length > 40 || name === 'pabal')
-    throw invalid(`${JSON.stringify(name)} is not a context's name: lower case, digits, '_', at most 40 characters, and not 'pabal'`)
+    throw invalid(
+      `${JSON.stringify(name)} is not a context's name: lower case, digits, '_', at most 40 characters, and not 'pabal'`,
+    )
   checkEntries(name, events, 'private')
   checkEntries(name, messages, 'message')
   checkPublications(name, events, publishes)
@@ -405,16 +458,28 @@ export const defineContext = <const C extends string, Tx, OwnTx, M extends Stand
     '~pabal': facts,
     on: (event: OneOrMore<EntryDefinition>, consumer: string, fn: HandlerSpec['handler'], given: AnyOptions = {}) =>
       handler(specOf('on', name, list(event), consumer, fn, given)),
-    consume: (event: OneOrMore<EntryDefinition>, consumer: string, fn: HandlerSpec['handler'], given: AnyOptions = {}) =>
-      handler(specOf('consume', name, list(event), consumer, fn, given)),
+    consume: (
+      event: OneOrMore<EntryDefinition>,
+      consumer: string,
+      fn: HandlerSpec['handler'],
+      given: AnyOptions = {},
+    ) => handler(specOf('consume', name, list(event), consumer, fn, given)),
     handle: (command: CommandDefinition, fn: HandlerSpec['handler']) => {
       if (command['~pabal'].scope !== 'command') throw invalid(`${name}: ${command.type} is not a command`)
       return handler({ kind: 'handle', command, handler: fn })
     },
-    with: ({ store, handlers = [], prepare }: { store: Store; handlers?: readonly Handler[]; prepare?: (tx: never) => unknown }): Bound<C> => {
+    with: ({
+      store,
+      handlers = [],
+      prepare,
+    }: {
+      store: Store
+      handlers?: readonly Handler[]
+      prepare?: (tx: never) => unknown
+    }): Bound<C> => {
       for (const { '~pabal': recorded } of handlers)
         if (recorded.context !== name) throw invalid(`a handler of '${recorded.context}' was given to '${name}'`)
-      return { '~pabal': { context: context as unknown as ContextDefinition<C>, store, handlers, prepare } }
+      return { '~pabal': { context: context, store, handlers, prepare } }
     },
   }
   return context as unknown as Context<C, EventDefinition<`${C}.${string}`>, Tx, Output<M>, OwnTx>

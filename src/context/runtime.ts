@@ -40,7 +40,9 @@ export interface RunningContext<Own, Tx, Metadata, OwnTx> {
 
 export type BeforeCommitHandler = (event: EventRecord, scope: Scope) => Awaitable<unknown>
 
-export type SendResult = { readonly ok: true } | { readonly ok: false; readonly refusal: { readonly code: string; readonly detail: unknown } }
+export type SendResult =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly refusal: { readonly code: string; readonly detail: unknown } }
 
 const refusal = Symbol('refusal')
 class Refused extends Error {
@@ -76,9 +78,9 @@ export class ContextRuntime {
   readonly limits: Limits
   /** The closed registry: every type that this context may append. */
   readonly entries: ReadonlyMap<string, EntryDefinition>
-  readonly beforeCommit = new Map<string, BeforeCommitHandler[]>()
-  readonly afterCommit = new Map<string, { readonly name: string; readonly handler: (event: EventRecord) => Awaitable<unknown> }[]>()
-  readonly commands = new Map<string, CommandSpec>()
+  readonly beforeCommit: Map<string, BeforeCommitHandler[]> = new Map()
+  readonly afterCommit: Map<string, { readonly name: string; readonly handler: (event: EventRecord) => Awaitable<unknown> }[]> = new Map()
+  readonly commands: Map<string, CommandSpec> = new Map()
   readonly #committed: RuntimeParts['committed']
   readonly #failed: RuntimeParts['failed']
   readonly #afterCommitRunning = new Set<Promise<unknown>>()
@@ -93,7 +95,9 @@ export class ContextRuntime {
     this.limits = parts.limits
     this.#committed = parts.committed
     this.#failed = parts.failed
-    this.entries = new Map([...parts.facts.events, ...parts.facts.messages].map((definition) => [definition.type, definition]))
+    this.entries = new Map(
+      [...parts.facts.events, ...parts.facts.messages].map((definition) => [definition.type, definition]),
+    )
   }
 
   async transaction(fn: (unit: UnitOfWork) => unknown, options: UnitOptions = {}, cause?: Cause): Promise<unknown> {
@@ -157,7 +161,8 @@ export class ContextRuntime {
       runtime.#committed(runtime.name)
       if (runtime.afterCommit.size === 0) continue
       for (const event of raised)
-        for (const { name, handler } of runtime.afterCommit.get(event.type) ?? []) runtime.#runAfterCommit(name, event, handler)
+        for (const { name, handler } of runtime.afterCommit.get(event.type) ?? [])
+          runtime.#runAfterCommit(name, event, handler)
     }
   }
 
@@ -219,7 +224,13 @@ export class ContextRuntime {
     }
   }
 
-  async #handle(scope: Scope, spec: CommandSpec, command: { id: string; data: unknown }, options: UnitOptions, cause: Cause): Promise<void> {
+  async #handle(
+    scope: Scope,
+    spec: CommandSpec,
+    command: { id: string; data: unknown },
+    options: UnitOptions,
+    cause: Cause,
+  ): Promise<void> {
     const unit = this.#begin(scope, options, cause)
     const refuse = (code: string, detail: unknown): Error =>
       new Refused(spec.command.type, code, spec.command['~pabal'].parseRefusal(code, detail))
@@ -253,7 +264,10 @@ export class ContextRuntime {
     const row = await this.contextStore.units.get(session, key)
     if (row === undefined) return undefined
     if (row.what !== what)
-      throw new PabalError('PABAL_IDEMPOTENCY_KEY_REUSED', `${JSON.stringify(key)} belongs to ${row.what}, not to ${what}`)
+      throw new PabalError(
+        'PABAL_IDEMPOTENCY_KEY_REUSED',
+        `${JSON.stringify(key)} belongs to ${row.what}, not to ${what}`,
+      )
     return { value: row.result === '' ? undefined : JSON.parse(row.result) }
   }
 
@@ -264,7 +278,8 @@ export class ContextRuntime {
     } catch {
       text = undefined
     }
-    if (text === undefined) throw new PabalError('PABAL_RESULT_NOT_JSON', `the result of the unit with key ${JSON.stringify(key)}`)
+    if (text === undefined)
+      throw new PabalError('PABAL_RESULT_NOT_JSON', `the result of the unit with key ${JSON.stringify(key)}`)
     await this.contextStore.units.put(session, key, what, text)
   }
 }

@@ -51,7 +51,7 @@ export class Scope {
     const rounds: string[][] = []
     for (;;) {
       const types: string[] = []
-      for (const unit of [...this.#units.values()]) {
+      for (const unit of this.#units.values()) {
         const dispatched = unit.dispatch(types)
         if (dispatched !== undefined) await dispatched
       }
@@ -124,7 +124,10 @@ export const raise = <E extends EventDefinition>(
     const unit = scope.existing(context)
     if (unit !== undefined) return unit.raise(event, data, options)
   }
-  throw new PabalError('PABAL_NO_UNIT_OF_WORK', `${event.type} was raised where no unit of work of '${context}' is open`)
+  throw new PabalError(
+    'PABAL_NO_UNIT_OF_WORK',
+    `${event.type} was raised where no unit of work of '${context}' is open`,
+  )
 }
 
 /** The part of one context in a scope; what user code sees of it is `Unit`. */
@@ -189,11 +192,16 @@ export class UnitOfWork {
     if (event.source === this.runtime.name) {
       this.#metadataText = event.metadataText
       this.#metadata = event.metadata
-    } else if (this.runtime.facts.handlerMetadata !== undefined) this.metadataFrom(this.runtime.facts.handlerMetadata(event))
+    } else if (this.runtime.facts.handlerMetadata !== undefined)
+      this.metadataFrom(this.runtime.facts.handlerMetadata(event))
     else this.#metadataText = this.runtime.facts.metadata === undefined ? null : undefined
   }
 
-  readonly raise = (definition: EventDefinition, input: unknown, options?: { readonly expectedSequence?: number }): void => {
+  readonly raise = (
+    definition: EventDefinition,
+    input: unknown,
+    options?: { readonly expectedSequence?: number },
+  ): void => {
     const record = this.#record(definition, input)
     record.expectedSequence = options?.expectedSequence
     this.#raised.push(record)
@@ -212,7 +220,8 @@ export class UnitOfWork {
   }
 
   #checkOpen(type: string): void {
-    if (!this.#scope.open) throw new PabalError('PABAL_NO_UNIT_OF_WORK', `${type} was raised after the unit of work had ended`)
+    if (!this.#scope.open)
+      throw new PabalError('PABAL_NO_UNIT_OF_WORK', `${type} was raised after the unit of work had ended`)
   }
 
   #record(given: EntryDefinition, input: unknown): EventRecord {
@@ -226,7 +235,10 @@ export class UnitOfWork {
     const cause = this.#cause ?? this.#root
     const hopCount = this.#cause === undefined ? 0 : this.#cause.hopCount + 1
     if (hopCount > runtime.limits.hops)
-      throw new PabalError('PABAL_HOP_LIMIT', `${given.type} would be event ${hopCount} of the chain ${cause!.correlationId}`)
+      throw new PabalError(
+        'PABAL_HOP_LIMIT',
+        `${given.type} would be event ${hopCount} of the chain ${cause!.correlationId}`,
+      )
     if (this.#metadataText === undefined) this.metadataFrom(undefined)
     const record = new EventRecord(
       definition,
@@ -276,7 +288,13 @@ export class UnitOfWork {
   }
 
   /** The same, once something had to be awaited: event `i` goes on with its `next` handler. */
-  async #dispatchRest(running: PromiseLike<unknown>, i: number, next: number, to: number, types: string[]): Promise<void> {
+  async #dispatchRest(
+    running: PromiseLike<unknown>,
+    i: number,
+    next: number,
+    to: number,
+    types: string[],
+  ): Promise<void> {
     await running
     for (let at = i, from = next; at < to; at++, from = 0) {
       const event = this.#raised[at]!
@@ -284,7 +302,8 @@ export class UnitOfWork {
       const handlers = this.runtime.beforeCommit.get(event.type) ?? []
       const listeners = this.#listeners?.get(event.type) ?? []
       for (let n = from; n < handlers.length; n++) await handlers[n]!(event, this.#scope)
-      for (let n = Math.max(0, from - handlers.length); n < listeners.length; n++) await this.#listen(listeners[n]!, event)
+      for (let n = Math.max(0, from - handlers.length); n < listeners.length; n++)
+        await this.#listen(listeners[n]!, event)
     }
   }
 

@@ -4,13 +4,13 @@ import { v7 } from 'uuid'
 
 export interface Environment {
   /** Milliseconds since 1970. */
-  now(): number
+  readonly now: () => number
   /** From 0 up to, not including, 1. */
-  random(): number
+  readonly random: () => number
   /** A UUIDv7: unique, and later ones sort after earlier ones of this process. */
-  id(): string
+  readonly id: () => string
   /** Resolves after `ms`, or at once when the signal aborts; never rejects, and does not keep the process alive. */
-  sleep(ms: number, signal?: AbortSignal): Promise<void>
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>
 }
 
 /** UUIDv7 over pooled randomness: asking the system for 16 bytes at a time is most of an id's cost. */

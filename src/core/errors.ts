@@ -1,6 +1,56 @@
 /** Every error pabal raises: a stable code, what happened, the remedy, and whether a retry helps. */
 
-export type ErrorCode = keyof typeof catalogue
+export type ErrorCode =
+  | 'PABAL_DEFINITION_INVALID'
+  | 'PABAL_COMPOSITION_INVALID'
+  | 'PABAL_PAYLOAD_INVALID'
+  | 'PABAL_PAYLOAD_NOT_JSON'
+  | 'PABAL_PAYLOAD_TOO_LARGE'
+  | 'PABAL_PAYLOAD_TOO_DEEP'
+  | 'PABAL_PAYLOAD_FORBIDDEN_KEY'
+  | 'PABAL_SCHEMA_ASYNC'
+  | 'PABAL_METADATA_INVALID'
+  | 'PABAL_UNKNOWN_EVENT_TYPE'
+  | 'PABAL_UNKNOWN_EVENT_VERSION'
+  | 'PABAL_UPCAST_FAILED'
+  | 'PABAL_PUBLICATION_FAILED'
+  | 'PABAL_NO_UNIT_OF_WORK'
+  | 'PABAL_UNIT_CLOSED'
+  | 'PABAL_TRANSACTION_CONTROL'
+  | 'PABAL_NOT_A_TRANSACTION'
+  | 'PABAL_RAISE_DEPTH'
+  | 'PABAL_HOP_LIMIT'
+  | 'PABAL_SEQUENCE_CONFLICT'
+  | 'PABAL_NO_HANDLER'
+  | 'PABAL_IDEMPOTENCY_KEY_REUSED'
+  | 'PABAL_RESULT_NOT_JSON'
+  | 'PABAL_ROLLED_BACK'
+  | 'PABAL_START_AT_REQUIRED'
+  | 'PABAL_LOG_REWOUND'
+  | 'PABAL_KEY_DIVERGED'
+  | 'PABAL_EVENT_MISSING'
+  | 'PABAL_CONSUMER_UNKNOWN'
+  | 'PABAL_CONSUMER_NAME_TAKEN'
+  | 'PABAL_CONSUMER_NOT_RESETTABLE'
+  | 'PABAL_DEAD_LETTER_UNKNOWN'
+  | 'PABAL_EVENT_UNKNOWN'
+  | 'PABAL_PLAN_CHANGED'
+  | 'PABAL_CONFIRMATION_NEEDED'
+  | 'PABAL_HANDLER_TIMEOUT'
+  | 'PABAL_HANDLER_CRASHED'
+  | 'PABAL_SETTLE_TIMEOUT'
+  | 'PABAL_STORE_BUSY'
+  | 'PABAL_STORE_FULL'
+  | 'PABAL_STORE_READONLY'
+  | 'PABAL_STORE_UNREACHABLE'
+  | 'PABAL_STORE_FOREIGN'
+  | 'PABAL_STORE_NEWER'
+  | 'PABAL_STORE_CLOSED'
+  | 'PABAL_BACKUP_TARGET_EXISTS'
+  | 'PABAL_RESTORE_IN_USE'
+  | 'PABAL_CONFIG_INVALID'
+  | 'PABAL_USAGE'
+  | 'PABAL_CHECK_FAILED'
 
 export interface ErrorEntry {
   /** One sentence, the same for every occurrence. */
@@ -26,7 +76,7 @@ const usage = { status: 400, exit: 2 } as const
 const busy = { retryable: true, status: 503, exit: 3 } as const
 
 /** Codes are never reused and never change their meaning; `docs/reference/errors.md` has the same list. */
-export const catalogue = {
+export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
   PABAL_DEFINITION_INVALID: entry(
     'A definition (event, command, message, context, handler) contradicts a rule.',
     'Read the detail: it names the definition and the rule. Definitions are checked before anything runs.',
@@ -87,7 +137,7 @@ export const catalogue = {
   ),
   PABAL_PUBLICATION_FAILED: entry(
     'The mapping of a private event to a public one threw or gave a payload that does not fit its schema.',
-    "Correct the `publish(…)` of the producing context, deploy, then retry the parked key.",
+    'Correct the `publish(…)` of the producing context, deploy, then retry the parked key.',
   ),
   PABAL_NO_UNIT_OF_WORK: entry(
     'An event was raised outside a unit of work, or after its end.',
@@ -105,7 +155,7 @@ export const catalogue = {
     usage,
   ),
   PABAL_NOT_A_TRANSACTION: entry(
-    '`join` was given something that is not an open transaction of the context\'s own database.',
+    "`join` was given something that is not an open transaction of the context's own database.",
     'Begin a transaction on a connection to the same database and pass that connection, not a pool or an idle handle.',
     usage,
   ),
@@ -139,11 +189,10 @@ export const catalogue = {
     'Return JSON values (or nothing): the result is stored, and given again when the key comes again.',
     usage,
   ),
-  PABAL_ROLLED_BACK: entry(
-    'A transaction did not commit.',
-    'Nothing was stored; run the unit again.',
-    { retryable: true, status: 503 },
-  ),
+  PABAL_ROLLED_BACK: entry('A transaction did not commit.', 'Nothing was stored; run the unit again.', {
+    retryable: true,
+    status: 503,
+  }),
   PABAL_START_AT_REQUIRED: entry(
     'A new durable handler with external effects meets a log that already has events.',
     "Say where it starts: `startAt: 'now'`, `'beginning'`, or a position. Nobody mails three years of orders by deploying.",
@@ -183,15 +232,18 @@ export const catalogue = {
     status: 404,
     exit: 2,
   }),
-  PABAL_PLAN_CHANGED: entry(
-    'What the plan counted is not what is there now.',
-    'Look at a new plan, then run it.',
-    { status: 409, exit: 2 },
-  ),
-  PABAL_CONFIRMATION_NEEDED: entry('The operation changes state and was not confirmed.', 'Add `--yes` after reading the plan.', {
-    status: 428,
+  PABAL_PLAN_CHANGED: entry('What the plan counted is not what is there now.', 'Look at a new plan, then run it.', {
+    status: 409,
     exit: 2,
   }),
+  PABAL_CONFIRMATION_NEEDED: entry(
+    'The operation changes state and was not confirmed.',
+    'Add `--yes` after reading the plan.',
+    {
+      status: 428,
+      exit: 2,
+    },
+  ),
   PABAL_HANDLER_TIMEOUT: entry(
     'A handler did not end within its time.',
     'Obey `signal`, shorten the work, or raise the handler option `timeoutMs`.',
@@ -211,7 +263,11 @@ export const catalogue = {
     'Keep transactions short; try again. `busyTimeoutMs` (default 10,000) bounds the wait.',
     busy,
   ),
-  PABAL_STORE_FULL: entry('The disk of the database is full.', 'Free space, then try again; nothing half-done was stored.', busy),
+  PABAL_STORE_FULL: entry(
+    'The disk of the database is full.',
+    'Free space, then try again; nothing half-done was stored.',
+    busy,
+  ),
   PABAL_STORE_READONLY: entry(
     'The database cannot be written.',
     'Give this process write access to the file and its folder.',
@@ -233,7 +289,11 @@ export const catalogue = {
     { exit: 3, status: 503 },
   ),
   PABAL_STORE_CLOSED: entry('The app has been stopped.', 'Create and start a new app.', { status: 503 }),
-  PABAL_BACKUP_TARGET_EXISTS: entry('The target file exists already.', 'Name a new file, or move the old one away.', usage),
+  PABAL_BACKUP_TARGET_EXISTS: entry(
+    'The target file exists already.',
+    'Name a new file, or move the old one away.',
+    usage,
+  ),
   PABAL_RESTORE_IN_USE: entry(
     'The database is in use by another process.',
     'Stop the app that uses it, then restore.',
@@ -246,7 +306,7 @@ export const catalogue = {
   ),
   PABAL_USAGE: entry('The command line is not understood.', 'See `pabal --help`.', usage),
   PABAL_CHECK_FAILED: entry('A check found a problem.', 'Read the findings; each says what to do.', { exit: 4 }),
-} as const satisfies Record<string, ErrorEntry>
+}
 
 const brand = Symbol.for('pabal.error')
 
@@ -258,7 +318,6 @@ export class PabalError extends Error {
   readonly retryable: boolean
   /** What a machine may want to read; never payloads. */
   readonly context: Readonly<Record<string, unknown>>
-  readonly [brand] = true
 
   constructor(code: ErrorCode, detail: string, options: { cause?: unknown; context?: Record<string, unknown> } = {}) {
     super(`${code}: ${detail}`, options.cause === undefined ? undefined : { cause: options.cause })
@@ -267,6 +326,7 @@ export class PabalError extends Error {
     this.remedy = remedy
     this.retryable = retryable
     this.context = options.context ?? {}
+    Object.defineProperty(this, brand, { value: true })
   }
 }
 

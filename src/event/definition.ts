@@ -30,9 +30,24 @@ export interface EntryDefinition<Type extends string = string, Data = unknown, I
     readonly upcasters: ReadonlyMap<number, (data: unknown) => unknown>
   }
 }
-export type EventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<Type, Data, In, 'private'>
-export type PublicEventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<Type, Data, In, 'public'>
-export type MessageDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<Type, Data, In, 'message'>
+export type EventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<
+  Type,
+  Data,
+  In,
+  'private'
+>
+export type PublicEventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<
+  Type,
+  Data,
+  In,
+  'public'
+>
+export type MessageDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<
+  Type,
+  Data,
+  In,
+  'message'
+>
 
 export interface CommandDefinition<Type extends string = string, Data = unknown, In = never, Refusals = unknown> {
   readonly type: Type
@@ -89,9 +104,15 @@ const upcastersOf = (type: string, version: number, upcast: EventOptions<JsonSch
   }
   for (let from = 1; from < version; from++)
     if (!upcasters.has(from))
-      throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: version ${version} needs an upcaster from version ${from}`)
+      throw new PabalError(
+        'PABAL_DEFINITION_INVALID',
+        `${type}: version ${version} needs an upcaster from version ${from}`,
+      )
   if (upcasters.size !== version - 1)
-    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: upcasters must lead from 1 to ${version}, and no further`)
+    throw new PabalError(
+      'PABAL_DEFINITION_INVALID',
+      `${type}: upcasters must lead from 1 to ${version}, and no further`,
+    )
   return upcasters
 }
 
@@ -105,7 +126,10 @@ interface EntryOptions {
 
 const checkSchema = (schema: unknown, what: string): void => {
   if (!isStandardSchema(schema))
-    throw new PabalError('PABAL_DEFINITION_INVALID', `${what}: schema is not a Standard Schema (zod, valibot, arktype, …)`)
+    throw new PabalError(
+      'PABAL_DEFINITION_INVALID',
+      `${what}: schema is not a Standard Schema (zod, valibot, arktype, …)`,
+    )
 }
 
 const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: Kind): EntryDefinition => {
@@ -113,7 +137,10 @@ const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: K
   const { schema, key, version = 1, title } = options
   checkSchema(schema, type)
   if (typeof key !== 'function' && (scope !== 'message' || key !== undefined))
-    throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: key must be a function that gives what order is kept for`)
+    throw new PabalError(
+      'PABAL_DEFINITION_INVALID',
+      `${type}: key must be a function that gives what order is kept for`,
+    )
   return {
     type,
     version,
@@ -146,7 +173,7 @@ export const defineEvent = <const Type extends string, S extends JsonSchema>(
   type: Type,
   options: EventOptions<S>,
 ): EventDefinition<Type, Output<S>, Input<S>> =>
-  defineEntry(type, 'private', options as unknown as EntryOptions) as EventDefinition<Type, Output<S>, Input<S>>
+  defineEntry(type, 'private', options) as EventDefinition<Type, Output<S>, Input<S>>
 
 /**
  * A part of a context's published language, known to other contexts by this definition alone: 'shop.order-placed.v1'.
@@ -161,7 +188,7 @@ export const definePublicEvent = <const Type extends string, S extends JsonSchem
 ): PublicEventDefinition<Type, Output<S>, Input<S>> => {
   if (!['domain', 'notification', 'snapshot', 'delta'].includes(options.kind))
     throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: kind must be domain, notification, snapshot or delta`)
-  return defineEntry(type, 'public', options as unknown as EntryOptions, options.kind) as PublicEventDefinition<
+  return defineEntry(type, 'public', options, options.kind) as PublicEventDefinition<
     Type,
     Output<S>,
     Input<S>
@@ -177,7 +204,7 @@ export const defineMessage = <const Type extends string, S extends JsonSchema>(
   type: Type,
   options: Omit<EventOptions<S>, 'key'> & { readonly key?: (data: Output<S>) => string },
 ): MessageDefinition<Type, Output<S>, Input<S>> =>
-  defineEntry(type, 'message', options as unknown as EntryOptions) as MessageDefinition<Type, Output<S>, Input<S>>
+  defineEntry(type, 'message', options) as MessageDefinition<Type, Output<S>, Input<S>>
 
 /**
  * Something asked for, imperative: 'ordering.place-order'. It can be refused, with one of the declared refusals.
@@ -227,7 +254,9 @@ export const upcast = (definition: EntryDefinition, version: number, data: unkno
     try {
       current = step(current)
     } catch (error) {
-      throw new PabalError('PABAL_UPCAST_FAILED', `${definition.type}, from version ${from}: ${String(error)}`, { cause: error })
+      throw new PabalError('PABAL_UPCAST_FAILED', `${definition.type}, from version ${from}: ${String(error)}`, {
+        cause: error,
+      })
     }
     if (current === undefined || isPromise(current))
       throw new PabalError(

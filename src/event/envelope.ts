@@ -25,7 +25,8 @@ export interface Raised<Type extends string = string, Data = unknown, Metadata =
 }
 
 /** An event as durable and after-commit handlers see it. */
-export interface Envelope<Type extends string = string, Data = unknown, Metadata = unknown> extends Raised<Type, Data, Metadata> {
+export interface Envelope<Type extends string = string, Data = unknown, Metadata = unknown>
+  extends Raised<Type, Data, Metadata> {
   /** The context that it happened in. */
   readonly source: string
   /** 1, 2, 3 … within its key, without a gap (P3). A public event keeps the private event's. */
@@ -33,12 +34,10 @@ export interface Envelope<Type extends string = string, Data = unknown, Metadata
 }
 
 /** Distributes over unions, so that `type` is literal and narrows `data`. */
-export type EnvelopeOf<D, Metadata = unknown> = D extends EntryDefinition<infer Type, infer _Data, never>
-  ? Envelope<Type, DataOf<D>, Metadata>
-  : never
-export type RaisedOf<D, Metadata = unknown> = D extends EntryDefinition<infer Type, infer _Data, never>
-  ? Raised<Type, DataOf<D>, Metadata>
-  : never
+export type EnvelopeOf<D, Metadata = unknown> =
+  D extends EntryDefinition<infer Type, infer _Data, never> ? Envelope<Type, DataOf<D>, Metadata> : never
+export type RaisedOf<D, Metadata = unknown> =
+  D extends EntryDefinition<infer Type, infer _Data, never> ? Raised<Type, DataOf<D>, Metadata> : never
 
 /** What a store keeps of an event, column by column. */
 export interface StoredEvent {
@@ -85,7 +84,7 @@ export class EventRecord implements Envelope {
   /** Sequence of the event before it on the same stream and key; set on public events. */
   previousSequence: number | undefined
   /** Why the event cannot be handed to anyone (its publication failed); the key that it belongs to parks with it. */
-  failure: unknown
+  failure: Error | undefined
   readonly definition: EntryDefinition
   readonly source: string
   readonly id: string
@@ -148,12 +147,14 @@ export class EventRecord implements Envelope {
   }
 
   get metadata(): unknown {
-    if (this.#metadata === unparsed) this.#metadata = this.metadataText === null ? undefined : JSON.parse(this.metadataText)
+    if (this.#metadata === unparsed)
+      this.#metadata = this.metadataText === null ? undefined : JSON.parse(this.metadataText)
     return this.#metadata
   }
 
   toJSON(): Envelope {
-    const { id, source, type, key, sequence, time, correlationId, causationId, hopCount, traceparent, metadata, data } = this
+    const { id, source, type, key, sequence, time, correlationId, causationId, hopCount, traceparent, metadata, data } =
+      this
     return { id, source, type, key, sequence, time, correlationId, causationId, hopCount, traceparent, metadata, data }
   }
 }
@@ -176,4 +177,3 @@ export const recordOf = (definition: EntryDefinition, source: string, row: Store
   record.sequence = row.sequence
   return record
 }
-

@@ -42,7 +42,10 @@ const check = (value: unknown, depth: number, limits: JsonLimits, what: string):
   }
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null)
-    refuseValue(`an instance of ${(prototype as { constructor?: { name?: string } }).constructor?.name ?? 'a class'}`, what)
+    refuseValue(
+      `an instance of ${(prototype as { constructor?: { name?: string } }).constructor?.name ?? 'a class'}`,
+      what,
+    )
   for (const key of Object.keys(value as object)) {
     if (forbidden(key)) refuseKey(key, what)
     const item = (value as Record<string, unknown>)[key]
@@ -54,12 +57,11 @@ const check = (value: unknown, depth: number, limits: JsonLimits, what: string):
 const encoder = new TextEncoder()
 const utf8Bytes = (text: string): number => encoder.encode(text).length
 
-// UTF-16 length bounds UTF-8 from below, three times it from above: most payloads need no exact count.
-const checkSize = (text: string, limits: JsonLimits, what: string): void => {
-  if (text.length * 3 <= limits.payloadBytes) return
-  const bytes = utf8Bytes(text)
-  if (bytes > limits.payloadBytes)
-    throw new PabalError('PABAL_PAYLOAD_TOO_LARGE', `${what} has ${bytes} bytes, the limit is ${limits.payloadBytes}`)
+// UTF-16 length bounds UTF-8 from below, three times it from above: most payloads need no exact count, hostile ones get none.
+const checkSize = (text: string, { payloadBytes }: JsonLimits, what: string): void => {
+  if (text.length * 3 <= payloadBytes) return
+  if (text.length > payloadBytes || utf8Bytes(text) > payloadBytes)
+    throw new PabalError('PABAL_PAYLOAD_TOO_LARGE', `${what} is larger than ${payloadBytes} bytes`)
 }
 
 /**
@@ -90,27 +92,44 @@ const textDepth = (text: string): number => {
   return deepest
 }
 
-/** A number literal that a double cannot hold would change on the way; 1.10 and 1e2 are the same value written otherwise. */
-const exact = (source: string, value: number): boolean =>
-  Number.isSafeInteger(value) || !/^-?\d+$/.test(source) || BigInt(value).toString() === source
+/**
+ * An integer that a double cannot hold, and what overflows to Infinity or underflows to 0, would change on the way. 1.10 and
+ * 1e2 are the same value written otherwise; the last digits of a fraction are no double's business.
+ */
+const exact = (source: string, value: number): boolean => {
+  if (!Number.isFinite(value)) return false
+  if (value === 0) return !/^[^eE]*[1-9]/.test(source)
+  return (
+    Number.isSafeInteger(value) ||
+    !/^-?\d+$/.test(source) ||
+    String(value) === source ||
+    BigInt(value).toString() === source
+  )
+}
 
 /**
  * Parses text that came from outside.
- * @throws PABAL_PAYLOAD_NOT_JSON (also for integers beyond 2^53 that a number would round), PABAL_PAYLOAD_TOO_DEEP,
+ * @throws PABAL_PAYLOAD_NOT_JSON (also for a number that a double would round: integers beyond 2^53), PABAL_PAYLOAD_TOO_DEEP,
  * PABAL_PAYLOAD_TOO_LARGE, PABAL_PAYLOAD_FORBIDDEN_KEY
  */
 export const decodeJson = (text: string, limits: JsonLimits, what: string): unknown => {
   checkSize(text, limits, what)
   if (textDepth(text) > limits.payloadDepth) refuseDepth(limits, what)
   try {
-    return JSON.parse(text, function reviver(this: unknown, key: string, value: unknown, context?: { source?: string }) {
+    return JSON.parse(text, function reviver(
+      this: unknown,
+      key: string,
+      value: unknown,
+      context?: { source?: string },
+    ) {
       if (forbidden(key) && !Array.isArray(this)) refuseKey(key, what)
       if (typeof value === 'number' && context?.source !== undefined && !exact(context.source, value))
-        refuseValue(`the number ${context.source}, which would be rounded to ${value}`, what)
+        refuseValue('a number that would be rounded', what)
       return value
     } as (this: unknown, key: string, value: unknown) => unknown)
   } catch (error) {
-    if (error instanceof SyntaxError) refuseValue(`text that is not JSON (${error.message})`, what)
+    // The parser's own message quotes the text, which may be private.
+    if (error instanceof SyntaxError) refuseValue('text that is not JSON', what)
     throw error
   }
 }

@@ -20,7 +20,7 @@ export const publish = <From extends EventDefinition, To extends PublicEventDefi
   from: From,
   to: To,
   map: (event: EnvelopeOf<From>) => InputOf<To> | null,
-): Publication => ({ from, to, map: map as unknown as Publication['map'] }) as unknown as Publication
+): Publication => ({ from, to, map: map as unknown as Publication['map'] })
 
 /**
  * The public event of a private one, or undefined when the mapping says not to publish it.
@@ -34,7 +34,9 @@ export const toPublic = (publication: Publication, event: EventRecord, limits: J
     const data = to['~pabal'].parse(mapped)
     const key = to['~pabal'].key(data)
     if (key !== event.key)
-      throw new Error(`its key is ${JSON.stringify(key)}, that of ${event.type} is ${JSON.stringify(event.key)}; a public event keeps it`)
+      throw new Error(
+        `its key is ${JSON.stringify(key)}, that of ${event.type} is ${JSON.stringify(event.key)}; a public event keeps it`,
+      )
     const record = new EventRecord(
       to,
       event.source,

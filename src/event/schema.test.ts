@@ -20,7 +20,12 @@ const validators: Record<string, JsonSchema> = {
 
 const asynchronous: Record<string, JsonSchema> = {
   zod: z.object({ orderId: z.string().refine(async () => true) }),
-  valibot: v.objectAsync({ orderId: v.pipeAsync(v.string(), v.checkAsync(async () => true)) }),
+  valibot: v.objectAsync({
+    orderId: v.pipeAsync(
+      v.string(),
+      v.checkAsync(async () => true),
+    ),
+  }),
   'one that rejects': {
     '~standard': { version: 1, vendor: 'house', validate: () => Promise.reject(new Error('no connection')) },
   },
@@ -76,7 +81,9 @@ test('the message says what would fit', () => {
   expect(refused(z.object({ a: z.number() }), { a: secret })).toContain('x.y: a: Invalid input: expected number')
   expect(refused(v.object({ a: v.number() }), { a: secret })).toContain('x.y: a: Invalid type: Expected number')
   expect(refused(type({ a: "'yes'" }), { a: secret })).toContain('x.y: a: a must be "yes"')
-  expect(refused(type({ a: 'number.integer >= 5' }), { a: 4.5 })).toMatch(/x\.y: a: a \(…\) must be\.\.\.[^]*at least 5/)
+  expect(refused(type({ a: 'number.integer >= 5' }), { a: 4.5 })).toMatch(
+    /x\.y: a: a \(…\) must be\.\.\.[^]*at least 5/,
+  )
   expect(refused(z.number(), secret)).toContain('x.y: (root): Invalid input')
 })
 

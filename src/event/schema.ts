@@ -16,7 +16,10 @@ const steps = (issue: StandardSchemaV1.Issue): PropertyKey[] =>
 const path = (issue: StandardSchemaV1.Issue): string => steps(issue).map(String).join('.')
 
 const valueAt = (input: unknown, issue: StandardSchemaV1.Issue): unknown =>
-  steps(issue).reduce<unknown>((value, step) => (value as Record<PropertyKey, unknown> | null | undefined)?.[step], input)
+  steps(issue).reduce<unknown>(
+    (value, step) => (value as Record<PropertyKey, unknown> | null | undefined)?.[step],
+    input,
+  )
 
 // Some validators quote what they were given ('but received "…"', '(was "…")', 'age (7) must be'), transformed or as it came.
 const quotation = /[:,]?(?: but)? received [^]*$| \(was [^]*\)/i

@@ -2,6 +2,8 @@
 
 import type { Bound } from '../context/definition.ts'
 
+export type { Bound }
+
 export interface Exchange {
   readonly '~pabal': {
     readonly kind: string

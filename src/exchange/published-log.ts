@@ -4,7 +4,6 @@
  */
 
 import { PabalError } from '../core/errors.ts'
-import type { EntryDefinition } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import type { JsonLimits } from '../event/json.ts'
 import { type Publication, toPublic } from '../event/publication.ts'
@@ -50,7 +49,12 @@ export class PublishedLog implements EventSource {
 
   readAfter({ after, lane, limit }: Parameters<EventSource['readAfter']>[0]): ReturnType<EventSource['readAfter']> {
     return this.#read(async (session) => {
-      const { events, through } = await this.#parts.store.log.readAfter(session, { after, types: this.#types, lane, limit })
+      const { events, through } = await this.#parts.store.log.readAfter(session, {
+        after,
+        types: this.#types,
+        lane,
+        limit,
+      })
       return { events: await this.#publish(session, events), through }
     })
   }
@@ -64,7 +68,7 @@ export class PublishedLog implements EventSource {
   /** The public event of a row; undefined when it is not published. What fails to map is published as a failure. */
   #map(row: StoredEvent): EventRecord | undefined {
     const publications = this.#byType.get(row.type)!
-    const event = recordOf(publications[0]!.from as EntryDefinition, this.name, row)
+    const event = recordOf(publications[0]!.from, this.name, row)
     try {
       for (const publication of publications) {
         const published = toPublic(publication, event, this.#parts.limits)
@@ -72,9 +76,11 @@ export class PublishedLog implements EventSource {
       }
       return undefined
     } catch (error) {
-      const broken = recordOf(publications[0]!.to as EntryDefinition, this.name, row)
+      const broken = recordOf(publications[0]!.to, this.name, row)
       broken.failure =
-        error instanceof PabalError ? error : new PabalError('PABAL_PUBLICATION_FAILED', `${row.type} ${row.id}: ${String(error)}`)
+        error instanceof PabalError
+          ? error
+          : new PabalError('PABAL_PUBLICATION_FAILED', `${row.type} ${row.id}: ${String(error)}`)
       return broken
     }
   }
@@ -109,7 +115,9 @@ export class PublishedLog implements EventSource {
   }
 
   async identityOf(key: string, sequence: number): Promise<string | undefined> {
-    const [event] = await this.#read((session) => this.#parts.store.log.readKey(session, key, { from: sequence, limit: 1 }))
+    const [event] = await this.#read((session) =>
+      this.#parts.store.log.readKey(session, key, { from: sequence, limit: 1 }),
+    )
     return event?.sequence === sequence ? event.id : undefined
   }
 

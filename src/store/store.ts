@@ -99,7 +99,10 @@ export interface Log {
   append(session: Session, events: readonly EventRecord[]): Awaitable<void>
   head(session: Session): Awaitable<Head>
   /** In order of position. `through`: everything up to there was looked at, so a cursor may move there. */
-  readAfter(session: Session, options: ReadOptions): Awaitable<{ readonly events: readonly StoredEvent[]; readonly through: number }>
+  readAfter(
+    session: Session,
+    options: ReadOptions,
+  ): Awaitable<{ readonly events: readonly StoredEvent[]; readonly through: number }>
   /** The last `limit` events before a position (or the end), in order of position. */
   readBefore(session: Session, options: { before?: number; limit: number }): Awaitable<readonly StoredEvent[]>
   /** One key's events from a sequence on, in order. */
@@ -119,7 +122,10 @@ export interface Log {
   byCorrelation(session: Session, correlationId: string, limit: number): Awaitable<readonly StoredEvent[]>
   at(session: Session, position: number): Awaitable<StoredEvent | undefined>
   /** Events of these types after a position (and up to another), for plans. */
-  count(session: Session, options: { after: number; through?: number; types?: readonly string[] | undefined }): Awaitable<number>
+  count(
+    session: Session,
+    options: { after: number; through?: number; types?: readonly string[] | undefined },
+  ): Awaitable<number>
   /** Every type and version that this log has been able to hold. */
   types(session: Session): Awaitable<readonly { readonly type: string; readonly version: number }[]>
   declareTypes(session: Session, types: readonly { readonly type: string; readonly version: number }[]): Awaitable<void>
@@ -200,7 +206,13 @@ export interface Cursors {
    * The fence: moves the cursor, sets its stalls and renews the lease if the epoch is still the owner's; false otherwise, and
    * the transaction must roll back.
    */
-  move(session: Session, id: CursorId, epoch: number, to: Place, lease: { readonly leaseMs: number; readonly stalls: number }): Awaitable<boolean>
+  move(
+    session: Session,
+    id: CursorId,
+    epoch: number,
+    to: Place,
+    lease: { readonly leaseMs: number; readonly stalls: number },
+  ): Awaitable<boolean>
   /** The same fence without a move: renews the lease and tells where the cursor is; undefined when the epoch is a stale owner's. */
   hold(session: Session, id: CursorId, epoch: number, leaseMs: number): Awaitable<number | undefined>
   /** Gives the lease back; the epoch stays. */
@@ -300,7 +312,12 @@ export interface Parking {
   /** Parks a key, or replaces what it is parked with. */
   put(session: Session, parked: ParkedKey): Awaitable<void>
   /** Counts events that queue up behind parked keys; false when one of the keys is not parked any more. */
-  addWaiting(session: Session, consumer: string, source: string, waiting: ReadonlyMap<string, number>): Awaitable<boolean>
+  addWaiting(
+    session: Session,
+    consumer: string,
+    source: string,
+    waiting: ReadonlyMap<string, number>,
+  ): Awaitable<boolean>
   remove(session: Session, consumer: string, source: string, key: string): Awaitable<void>
   /** Keys of a lane that are due to be tried again, the longest due first. */
   due(session: Session, id: CursorId, nowMs: number, limit: number): Awaitable<readonly ParkedKey[]>

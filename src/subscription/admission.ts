@@ -27,7 +27,12 @@ export class Admissions {
   readonly #advanced = new Map<string, InboxHead>()
   readonly #waiting = new Map<string, number>()
 
-  private constructor(parts: SubscriptionParts, lane: Lane, parked: ReadonlySet<string>, heads: ReadonlyMap<string, InboxHead>) {
+  private constructor(
+    parts: SubscriptionParts,
+    lane: Lane,
+    parked: ReadonlySet<string>,
+    heads: ReadonlyMap<string, InboxHead>,
+  ) {
     this.#parts = parts
     this.#stream = streamOf(parts)
     this.#incarnation = lane.incarnation
@@ -35,7 +40,12 @@ export class Admissions {
     this.#heads = new Map(heads)
   }
 
-  static async open(parts: SubscriptionParts, lane: Lane, session: Session, events: readonly EventRecord[]): Promise<Admissions> {
+  static async open(
+    parts: SubscriptionParts,
+    lane: Lane,
+    session: Session,
+    events: readonly EventRecord[],
+  ): Promise<Admissions> {
     const { spec, source, runtime } = parts
     const { parking, inbox } = runtime.contextStore
     const keys = [...new Set(events.map(({ key }) => key))]
@@ -53,7 +63,8 @@ export class Admissions {
     if (this.#stream === undefined) return handle
     const head = this.#heads.get(event.key)
     const diverged = (): Admission => ({ kind: 'park', from: event.sequence, error: divergedError(event, head!) })
-    if (head !== undefined && head.incarnation !== this.#incarnation && !(await this.#sameHistory(head, event))) return diverged()
+    if (head !== undefined && head.incarnation !== this.#incarnation && !(await this.#sameHistory(head, event)))
+      return diverged()
     switch (judge(head, event)) {
       case 'apply':
         return handle
@@ -61,7 +72,7 @@ export class Admissions {
         return pass
       case 'diverged':
         return diverged()
-      case 'gap':
+      default:
         return { kind: 'park', from: head!.sequence + 1, error: missingError(event, head!) }
     }
   }
@@ -123,6 +134,6 @@ export const runWith = (
   const unit = scope.unitOf(parts.runtime)
   unit.metadataOf(event)
   unit.attempt = attempt
-  unit.signal = parts.signal
+  unit.signal = parts.signal()
   return unit.handling(event, (_event, given) => fn(given))
 }

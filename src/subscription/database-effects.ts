@@ -38,27 +38,37 @@ export const applyBatch = async (
     try {
       return await allAtOnce(parts, lane, events, through)
     } catch (error) {
-      if (error instanceof Fenced || parts.signal.aborted) throw error
+      if (error instanceof Fenced || parts.stopping().aborted) throw error
       // Which one it was is found by running them one by one; a failure of the database itself shows there again.
     }
   const chunk = events.slice(0, lane.alone || parts.breaker.isOpen ? 1 : savepointsMax)
   return oneByOne(parts, lane, chunk, chunk.length === events.length ? through : chunk.at(-1)!.position)
 }
 
-export const placeAt = async (parts: SubscriptionParts, lane: Lane, last: EventRecord | undefined, through: number): Promise<Place> => ({
+export const placeAt = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  last: EventRecord | undefined,
+  through: number,
+): Promise<Place> => ({
   position: through,
   eventId: last?.position === through ? last.id : ((await parts.source.identityAt(through)) ?? null),
   incarnation: lane.incarnation,
 })
 
-const allAtOnce = async (parts: SubscriptionParts, lane: Lane, events: readonly EventRecord[], through: number): Promise<BatchResult> => {
+const allAtOnce = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  events: readonly EventRecord[],
+  through: number,
+): Promise<BatchResult> => {
   const { runtime, spec } = parts
   const { environment } = runtime
   const end = await placeAt(parts, lane, events.at(-1), through)
   const result = await runtime.inTransaction(async (scope): Promise<BatchResult> => {
     const admissions = await Admissions.open(parts, lane, scope.session, events)
     const unit = scope.unitOf(runtime)
-    unit.signal = parts.signal
+    unit.signal = parts.signal()
     const startMs = environment.now()
     let handled = 0
     await within(scope, async () => {
@@ -78,7 +88,8 @@ const allAtOnce = async (parts: SubscriptionParts, lane: Lane, events: readonly 
       await scope.flush()
     })
     const last = events[handled - 1]!
-    const place = handled === events.length ? end : { position: last.position, eventId: last.id, incarnation: lane.incarnation }
+    const place =
+      handled === events.length ? end : { position: last.position, eventId: last.id, incarnation: lane.incarnation }
     if (!(await admissions.store(scope.session))) throw new NeedsCare()
     await lane.move(parts, scope.session, place)
     return { place, handled, breaks: undefined }
@@ -87,7 +98,12 @@ const allAtOnce = async (parts: SubscriptionParts, lane: Lane, events: readonly 
   return result
 }
 
-const oneByOne = async (parts: SubscriptionParts, lane: Lane, events: readonly EventRecord[], through: number): Promise<BatchResult> => {
+const oneByOne = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  events: readonly EventRecord[],
+  through: number,
+): Promise<BatchResult> => {
   const { runtime, breaker } = parts
   const end = await placeAt(parts, lane, events.at(-1), through)
   let succeeded = false
@@ -100,7 +116,12 @@ const oneByOne = async (parts: SubscriptionParts, lane: Lane, events: readonly E
       if (admission.kind === 'wait') admissions.waits(event.key)
       else if (admission.kind === 'park') {
         const dead = admission.error.code === 'PABAL_KEY_DIVERGED'
-        await park(parts, lane, scope, event, { thrown: admission.error, attempt: 0, delayMs: dead ? undefined : 0, from: admission.from })
+        await park(parts, lane, scope, event, {
+          thrown: admission.error,
+          attempt: 0,
+          delayMs: dead ? undefined : 0,
+          from: admission.from,
+        })
         admissions.parked(event.key)
       } else if (admission.kind === 'handle') {
         const failure = await attemptInSavepoint(parts, scope, event, 1)

@@ -16,7 +16,13 @@ export const park = async (
   lane: Lane,
   scope: Scope,
   event: EventRecord,
-  how: { readonly thrown: unknown; readonly attempt: number; readonly delayMs: number | undefined; readonly from?: number; readonly row?: ParkedKey | undefined },
+  how: {
+    readonly thrown: unknown
+    readonly attempt: number
+    readonly delayMs: number | undefined
+    readonly from?: number
+    readonly row?: ParkedKey | undefined
+  },
 ): Promise<Outcome> => {
   const { spec, source, runtime } = parts
   const nowMs = runtime.environment.now()
@@ -54,15 +60,19 @@ export const afterFailure = async (
   const { spec, runtime } = parts
   const { thrown, attempt } = failure
   // Parked as missing or diverged by us, not failed by the handler: no retry policy applies to what is not there.
-  if (isPabalError(thrown) && thrown.code === 'PABAL_KEY_DIVERGED') return park(parts, lane, scope, event, { ...failure, delayMs: undefined })
+  if (isPabalError(thrown) && thrown.code === 'PABAL_KEY_DIVERGED')
+    return park(parts, lane, scope, event, { ...failure, delayMs: undefined })
   const { delayMs } = decideNext(spec.retry, thrown, attempt, runtime.environment.random)
-  if (delayMs !== undefined || spec.onExhausted === 'park') return park(parts, lane, scope, event, { ...failure, delayMs })
+  if (delayMs !== undefined || spec.onExhausted === 'park')
+    return park(parts, lane, scope, event, { ...failure, delayMs })
   const reason = describeFailure(thrown).message
   const { onExhausted } = spec
   if (onExhausted !== 'skip') {
     try {
       await scope.savepoint(async () => {
-        await within(scope, () => runWith(parts, scope, event, attempt, (given) => onExhausted(thrown, event as never, given)))
+        await within(scope, () =>
+          runWith(parts, scope, event, attempt, (given) => onExhausted(thrown, event as never, given)),
+        )
         await within(scope, () => scope.flush())
       })
     } catch (error) {

@@ -17,31 +17,38 @@ type Run = { readonly ok: true; readonly result: unknown } | { readonly ok: fals
 type Settled = Run | 'unrun'
 
 /** One run of the handler, bounded in time. Never rejects. */
-export const runExternal = async (parts: SubscriptionParts, event: EventRecord, attempt: number, signal: AbortSignal): Promise<Run> => {
-  const { spec } = parts
-  const timeout = new AbortController()
+export const runExternal = async (
+  parts: SubscriptionParts,
+  event: EventRecord,
+  attempt: number,
+  signal: AbortSignal,
+): Promise<Run> => {
+  const { spec, runtime } = parts
+  const over = new AbortController()
+  const ended = new AbortController()
   const given = {
     attempt,
-    signal: AbortSignal.any([signal, timeout.signal]),
+    signal: AbortSignal.any([signal, over.signal]),
     idempotencyKey: `${spec.name}:${event.id}`,
+  }
+  // A handler that ignores its signal is left behind: its event runs again, with the same idempotency key.
+  const tooLate = async (): Promise<never> => {
+    await runtime.environment.sleep(spec.timeoutMs, AbortSignal.any([signal, ended.signal]))
+    const error = new PabalError(
+      'PABAL_HANDLER_TIMEOUT',
+      `'${spec.name}' ran for more than ${spec.timeoutMs} ms on ${event.type} ${event.id}`,
+    )
+    over.abort(error)
+    throw error
   }
   try {
     if (event.failure !== undefined) throw event.failure
-    const tooLate = new Promise<never>((_, reject) => {
-      const timer = setTimeout(() => {
-        const error = new PabalError('PABAL_HANDLER_TIMEOUT', `'${spec.name}' ran for more than ${spec.timeoutMs} ms on ${event.type} ${event.id}`)
-        timeout.abort(error)
-        reject(error)
-      }, spec.timeoutMs)
-      timeout.signal.addEventListener('abort', () => clearTimeout(timer))
-    })
-    // Handlers know nothing of scopes: nothing they call can join a transaction by accident.
-    const result = await Promise.race([(async () => spec.handler(event as never, given as never))(), tooLate])
+    const result = await Promise.race([(async () => spec.handler(event as never, given as never))(), tooLate()])
     return { ok: true, result }
   } catch (thrown) {
     return { ok: false, thrown }
   } finally {
-    timeout.abort()
+    ended.abort()
   }
 }
 
@@ -76,7 +83,12 @@ export const performBatch = async (
 ): Promise<BatchResult> => {
   if (lane.suspect) return parkSuspect(parts, lane, events[0]!)
   const batch = events.slice(0, lane.alone || parts.breaker.isOpen ? 1 : events.length)
-  const end = await placeAt(parts, lane, batch.at(-1), batch.length === events.length ? through : batch.at(-1)!.position)
+  const end = await placeAt(
+    parts,
+    lane,
+    batch.at(-1),
+    batch.length === events.length ? through : batch.at(-1)!.position,
+  )
   return new ExternalBatch(parts, lane, batch, end).run()
 }
 
@@ -112,22 +124,29 @@ class ExternalBatch {
       return found
     })
     const running = this.#start(admissions)
-    const beat = setInterval(() => void this.#renew(), this.#parts.leaseMs / 3)
+    const ended = new AbortController()
+    const beating = this.#beat(ended.signal)
     try {
       return await this.#commitInOrder()
     } finally {
-      clearInterval(beat)
+      ended.abort()
       this.#abort.abort()
       await running
+      await beating
     }
   }
 
   /** The lease is renewed while handlers run; when it is lost they are told to stop. */
-  async #renew(): Promise<void> {
-    try {
-      await this.#parts.runtime.database.transaction((session) => this.#lane.hold(this.#parts, session))
-    } catch (error) {
-      if (error instanceof Fenced) this.#abort.abort(error)
+  async #beat(ended: AbortSignal): Promise<void> {
+    const { runtime, leaseMs } = this.#parts
+    for (;;) {
+      await runtime.environment.sleep(leaseMs / 3, ended)
+      if (ended.aborted) return
+      try {
+        await runtime.database.transaction((session) => this.#lane.hold(this.#parts, session))
+      } catch (error) {
+        if (error instanceof Fenced) return this.#abort.abort(error)
+      }
     }
   }
 
@@ -152,10 +171,11 @@ class ExternalBatch {
   }
 
   async #runChain(chain: readonly number[]): Promise<void> {
-    const signal = AbortSignal.any([this.#parts.signal, this.#abort.signal])
+    const stopping = this.#parts.stopping()
+    const signal = AbortSignal.any([this.#parts.signal(), this.#abort.signal])
     let failed = false
     for (const index of chain) {
-      if (failed || signal.aborted) this.#settled[index] = 'unrun'
+      if (failed || stopping.aborted || signal.aborted) this.#settled[index] = 'unrun'
       else {
         const run = await runExternal(this.#parts, this.#events[index]!, 1, signal)
         failed = !run.ok
@@ -167,7 +187,7 @@ class ExternalBatch {
   }
 
   async #commitInOrder(): Promise<BatchResult> {
-    const { signal } = this.#parts
+    const stopping = this.#parts.stopping()
     let done = 0
     while (done < this.#events.length) {
       while (this.#settled[done] === undefined) {
@@ -179,8 +199,12 @@ class ExternalBatch {
       while (to < this.#events.length && this.#settled[to] !== undefined) to++
       const { handled, breaks } = await this.#commit(done, to)
       done += handled
-      if (breaks !== undefined || handled === 0 || signal.aborted) {
-        const place = { position: this.#lane.position, eventId: this.#lane.eventId, incarnation: this.#lane.incarnation }
+      if (breaks !== undefined || handled === 0 || (stopping.aborted && this.#settled[done] === 'unrun')) {
+        const place = {
+          position: this.#lane.position,
+          eventId: this.#lane.eventId,
+          incarnation: this.#lane.incarnation,
+        }
         return { place, handled: done, breaks }
       }
     }
@@ -191,7 +215,7 @@ class ExternalBatch {
   async #commit(from: number, to: number): Promise<{ handled: number; breaks: unknown }> {
     const parts = this.#parts
     const lane = this.#lane
-    const { runtime, breaker, signal } = parts
+    const { runtime, breaker } = parts
     const part = this.#events.slice(from, to)
     let succeeded = false
     const outcome = await runtime.inTransaction(async (scope) => {
@@ -204,7 +228,12 @@ class ExternalBatch {
         if (admission.kind === 'wait') admissions.waits(event.key)
         else if (admission.kind === 'park') {
           const dead = admission.error.code === 'PABAL_KEY_DIVERGED'
-          await park(parts, lane, scope, event, { thrown: admission.error, attempt: 0, delayMs: dead ? undefined : 0, from: admission.from })
+          await park(parts, lane, scope, event, {
+            thrown: admission.error,
+            attempt: 0,
+            delayMs: dead ? undefined : 0,
+            from: admission.from,
+          })
           admissions.parked(event.key)
         } else if (admission.kind === 'handle') {
           // Unrun though nothing stands in its way: its key was unparked meanwhile, or we stop. The next batch has it.
@@ -213,11 +242,13 @@ class ExternalBatch {
           if (failure === undefined) {
             succeeded = true
             admissions.passed(event)
-          } else if (signal.aborted) break
+          } else if (parts.signal().aborted) break
           else if (breaker.failed(event.key)) {
             breaks = failure.thrown
             break
-          } else if ((await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: 1 })) === 'parked')
+          } else if (
+            (await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: 1 })) === 'parked'
+          )
             admissions.parked(event.key)
           else admissions.passed(event)
         }
@@ -228,7 +259,11 @@ class ExternalBatch {
       const place =
         from + handled === this.#events.length
           ? this.#end
-          : { position: last?.position ?? lane.position, eventId: last === undefined ? lane.eventId : last.id, incarnation: lane.incarnation }
+          : {
+              position: last?.position ?? lane.position,
+              eventId: last === undefined ? lane.eventId : last.id,
+              incarnation: lane.incarnation,
+            }
       await lane.move(parts, scope.session, place)
       return { handled, breaks, place }
     })

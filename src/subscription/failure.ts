@@ -32,7 +32,12 @@ export const describeFailure = (thrown: unknown): ParkedError => {
   const error = cause instanceof Error ? cause : new Error(String(cause))
   return {
     name: error.name,
-    message: printable((isRetryDecision(thrown) && thrown !== error ? `${thrown.message}: ${error.message}` : error.message).slice(0, messageLength)),
+    message: printable(
+      (isRetryDecision(thrown) && thrown !== error ? `${thrown.message}: ${error.message}` : error.message).slice(
+        0,
+        messageLength,
+      ),
+    ),
     ...(isPabalError(error) ? { code: error.code } : {}),
     ...(error.stack === undefined ? {} : { stack: printable(error.stack.slice(0, stackLength)) }),
     fingerprint: `${error.name} ${firstFrame(error.stack)}`.trim(),
@@ -40,7 +45,12 @@ export const describeFailure = (thrown: unknown): ParkedError => {
 }
 
 /** `attempt` is the run that has just failed, from 1. */
-export const decideNext = (retry: DurableSpec['retry'], thrown: unknown, attempt: number, random: () => number): Next => {
+export const decideNext = (
+  retry: DurableSpec['retry'],
+  thrown: unknown,
+  attempt: number,
+  random: () => number,
+): Next => {
   const decision = isRetryDecision(thrown) ? thrown : retry.decide?.(thrown, attempt)
   const error = describeFailure(decision ?? thrown)
   if (decision !== undefined && decision.delayMs === undefined) return { delayMs: undefined, error }

@@ -12,7 +12,10 @@ import type { InboxHead } from '../store/store.ts'
 export type Verdict = 'apply' | 'duplicate' | 'gap' | 'diverged'
 
 /** Sequences decide, not a table of seen ids, so that the inbox grows with keys and not with events. */
-export const judge = (head: InboxHead | undefined, event: Pick<EventRecord, 'id' | 'sequence' | 'previousSequence'>): Verdict => {
+export const judge = (
+  head: InboxHead | undefined,
+  event: Pick<EventRecord, 'id' | 'sequence' | 'previousSequence'>,
+): Verdict => {
   if (head === undefined) return 'apply'
   if (event.sequence < head.sequence) return 'duplicate'
   if (event.sequence === head.sequence) return event.id === head.eventId ? 'duplicate' : 'diverged'

@@ -14,8 +14,10 @@ export interface SubscriptionParts {
   readonly source: EventSource
   readonly leaseMs: number
   readonly breaker: Breaker
-  /** Aborts when the subscription stops. */
-  readonly signal: AbortSignal
+  /** Aborts when the subscription begins to stop: nothing new is begun. */
+  readonly stopping: () => AbortSignal
+  /** Aborts when the grace of stopping is over: handlers are told to end. */
+  readonly signal: () => AbortSignal
 }
 
 /** The transaction lost its lane to another owner: everything in it is undone. */
@@ -66,7 +68,12 @@ export class Lane {
   /** Inside the transaction, last statement but COMMIT: moves the cursor or throws `Fenced`. */
   async move(parts: SubscriptionParts, session: Session, to: Place): Promise<void> {
     const stalls = this.alone ? stallsAlone : 0
-    if (!(await parts.runtime.contextStore.cursors.move(session, this.id, this.epoch, to, { leaseMs: parts.leaseMs, stalls })))
+    if (
+      !(await parts.runtime.contextStore.cursors.move(session, this.id, this.epoch, to, {
+        leaseMs: parts.leaseMs,
+        stalls,
+      }))
+    )
       throw new Fenced(this)
   }
 

@@ -17,28 +17,50 @@ const perTransaction = 50
 export const redrive = async (parts: SubscriptionParts, lane: Lane, row: ParkedKey): Promise<void> => {
   const { source } = parts
   const found = await source.readKey(row.key, row.sequence, perTransaction + 1)
-  const events = row.edited === null ? found : found.map((event) => (event.sequence === row.sequence ? edit(event, row) : event))
+  const events =
+    row.edited === null ? found : found.map((event) => (event.sequence === row.sequence ? edit(event, row) : event))
   if (parts.spec.effects === 'external') return redriveExternal(parts, lane, row, events)
-  await parts.runtime.inTransaction((scope) => inOrder(parts, lane, scope, row, events, (event, attempt) => attemptInSavepoint(parts, scope, event, attempt)))
+  await parts.runtime.inTransaction((scope) =>
+    inOrder(parts, lane, scope, row, events, (event, attempt) => attemptInSavepoint(parts, scope, event, attempt)),
+  )
 }
 
 /** Outside of a transaction one event at a time: the run first, then its outcome. */
-const redriveExternal = async (parts: SubscriptionParts, lane: Lane, row: ParkedKey, events: readonly EventRecord[]): Promise<void> => {
-  const { runtime, signal } = parts
+const redriveExternal = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  row: ParkedKey,
+  events: readonly EventRecord[],
+): Promise<void> => {
+  const { runtime } = parts
+  const signal = parts.signal()
   const [head] = events
   const position = await runtime.database.transaction((session) => lane.hold(parts, session))
   const skips = head === undefined || head.position > position || (await passedBefore(parts, lane, row, head))
   const run = skips ? undefined : await runExternal(parts, head, row.attempts + 1, signal)
   if (signal.aborted) return
   await runtime.inTransaction((scope) =>
-    inOrder(parts, lane, scope, row, events.slice(0, 1), async (event, attempt) => {
-      if (run === undefined) return undefined
-      return run.ok ? recordResult(parts, scope, event, attempt, run.result) : run
-    }, events[1]),
+    inOrder(
+      parts,
+      lane,
+      scope,
+      row,
+      events.slice(0, 1),
+      async (event, attempt) => {
+        if (run === undefined) return undefined
+        return run.ok ? recordResult(parts, scope, event, attempt, run.result) : run
+      },
+      events[1],
+    ),
   )
 }
 
-const passedBefore = async (parts: SubscriptionParts, lane: Lane, row: ParkedKey, event: EventRecord): Promise<boolean> => {
+const passedBefore = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  row: ParkedKey,
+  event: EventRecord,
+): Promise<boolean> => {
   const verdict = await parts.runtime.database.read((session) => verdictOn(parts, lane, session, row, event))
   return verdict !== 'apply'
 }
@@ -52,7 +74,8 @@ const verdictOn = async (
 ): Promise<ReturnType<typeof judge>> => {
   const stream = streamOf(parts)
   // A person has taken the producer's history as it is now.
-  if (stream === undefined || (row.error.code === 'PABAL_KEY_DIVERGED' && event.sequence === row.sequence)) return 'apply'
+  if (stream === undefined || (row.error.code === 'PABAL_KEY_DIVERGED' && event.sequence === row.sequence))
+    return 'apply'
   const head = (await parts.runtime.contextStore.inbox.heads(session, stream, [event.key])).get(event.key)
   return judge(head, event)
 }
@@ -72,7 +95,13 @@ const inOrder = async (
   const position = await lane.hold(parts, scope.session)
   const current = await parking.get(scope.session, spec.name, source.name, row.key)
   // A person was quicker: skipped, edited, or retried it just now.
-  if (current === undefined || current.status !== 'retrying' || current.sequence !== row.sequence || current.edited?.id !== row.edited?.id) return
+  if (
+    current === undefined ||
+    current.status !== 'retrying' ||
+    current.sequence !== row.sequence ||
+    current.edited?.id !== row.edited?.id
+  )
+    return
   const stream = streamOf(parts)
   let waiting = current.waiting
   let next: EventRecord | undefined = following
@@ -89,19 +118,26 @@ const inOrder = async (
     const failure = verdict === 'apply' ? await attempt(event, attempts) : { thrown: rowError(row) }
     if (failure !== undefined) {
       const parked = { ...current, waiting }
-      if ((await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: attempts, row: parked })) === 'parked') return
+      if (
+        (await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: attempts, row: parked })) ===
+        'parked'
+      )
+        return
     } else breaker.succeeded()
     if (stream !== undefined)
       await inbox.advance(
         scope.session,
         stream,
-        new Map([[event.key, { sequence: event.sequence, eventId: originalId(event, row), incarnation: lane.incarnation }]]),
+        new Map([
+          [event.key, { sequence: event.sequence, eventId: originalId(event, row), incarnation: lane.incarnation }],
+        ]),
       )
     if (!first) waiting = Math.max(0, waiting - 1)
     if (index === perTransaction - 1) break
   }
   await within(scope, () => scope.flush())
-  if (next === undefined || next.position > position) return parking.remove(scope.session, spec.name, source.name, row.key)
+  if (next === undefined || next.position > position)
+    return parking.remove(scope.session, spec.name, source.name, row.key)
   // More than one transaction's worth: the key goes on with the next event, at once.
   await parking.put(scope.session, {
     ...current,

@@ -73,7 +73,11 @@ export class OwnLog implements EventSource {
     return this.#database.read((session) => this.#store.log.head(session))
   }
 
-  async readAfter({ after, lane, limit }: Parameters<EventSource['readAfter']>[0]): ReturnType<EventSource['readAfter']> {
+  async readAfter({
+    after,
+    lane,
+    limit,
+  }: Parameters<EventSource['readAfter']>[0]): ReturnType<EventSource['readAfter']> {
     const { events, through } = await this.#database.read((session) =>
       this.#store.log.readAfter(session, { after, types: this.#types, lane, limit }),
     )
@@ -82,7 +86,9 @@ export class OwnLog implements EventSource {
 
   async readKey(key: string, from: number, limit: number): Promise<readonly EventRecord[]> {
     return this.#records(
-      await this.#database.read((session) => this.#store.log.readKey(session, key, { from, types: this.#types, limit })),
+      await this.#database.read((session) =>
+        this.#store.log.readKey(session, key, { from, types: this.#types, limit }),
+      ),
     )
   }
 
@@ -91,7 +97,9 @@ export class OwnLog implements EventSource {
   }
 
   async identityOf(key: string, sequence: number): Promise<string | undefined> {
-    const [event] = await this.#database.read((session) => this.#store.log.readKey(session, key, { from: sequence, limit: 1 }))
+    const [event] = await this.#database.read((session) =>
+      this.#store.log.readKey(session, key, { from: sequence, limit: 1 }),
+    )
     return event?.sequence === sequence ? event.id : undefined
   }
 

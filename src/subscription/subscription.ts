@@ -34,8 +34,8 @@ export interface SubscriptionOptions {
 
 export const defaultLeaseMs = 15_000
 
-/** The longest sleep while another process holds a lane with work in it. */
-const othersCheckMs = 5_000
+/** About how often a process asks for a lane that another one holds while there is work in it. */
+const othersCheckMs = 1_000
 
 export class Subscription {
   readonly spec: DurableSpec
@@ -43,7 +43,8 @@ export class Subscription {
   readonly #parts: SubscriptionParts
   readonly #progress: Bell
   readonly #warn: SubscriptionOptions['warn']
-  readonly #abort = new AbortController()
+  #stopping = new AbortController()
+  #abort = new AbortController()
   readonly #lanes = new Map<number, Lane>()
   readonly #owning = new Map<number, Promise<Lane | undefined>>()
   readonly #bell = new Bell()
@@ -51,11 +52,19 @@ export class Subscription {
   #laneCount = 1
   #rings = 0
   #breakerUntilMs = 0
-  /** While another process holds a lane: look again then. */
-  #othersUntilMs: number | undefined
+  /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
+  readonly #others = new Map<number, number>()
   #running: Promise<unknown> | undefined
 
-  constructor({ spec, runtime, source, leaseMs = defaultLeaseMs, breaker = defaultBreaker, progress, warn }: SubscriptionOptions) {
+  constructor({
+    spec,
+    runtime,
+    source,
+    leaseMs = defaultLeaseMs,
+    breaker = defaultBreaker,
+    progress,
+    warn,
+  }: SubscriptionOptions) {
     this.spec = spec
     this.source = source
     this.#progress = progress
@@ -66,7 +75,8 @@ export class Subscription {
       source,
       leaseMs,
       breaker: new Breaker(breaker, runtime.environment.random),
-      signal: this.#abort.signal,
+      stopping: () => this.#stopping.signal,
+      signal: () => this.#abort.signal,
     }
     this.#lateness = new Lateness(this.#parts)
   }
@@ -113,7 +123,8 @@ export class Subscription {
         'PABAL_START_AT_REQUIRED',
         `'${name}' of '${this.context}' is new, has external effects, and the log of '${this.source.name}' already has events for it`,
       )
-    const position = startAt === 'now' ? head.position : typeof startAt === 'object' ? Math.min(startAt.position, head.position) : 0
+    const position =
+      startAt === 'now' ? head.position : typeof startAt === 'object' ? Math.min(startAt.position, head.position) : 0
     return { position, eventId: (await this.source.identityAt(position)) ?? null, incarnation: head.incarnation }
   }
 
@@ -122,49 +133,66 @@ export class Subscription {
     const { database, contextStore } = this.#runtime
     const { consumer, positions, dueMs } = await database.read(async (session) => ({
       consumer: await contextStore.cursors.consumer(session, this.name),
-      positions: (await contextStore.cursors.cursors(session, this.name)).filter(({ source }) => source === this.source.name),
+      positions: (await contextStore.cursors.cursors(session, this.name)).filter(
+        ({ source }) => source === this.source.name,
+      ),
       dueMs: await contextStore.parking.nextDueMs(session, this.name, this.source.name),
     }))
     if (consumer?.state === 'paused') return undefined
     if (dueMs !== undefined) return 'a key that will be tried again'
     for (const { lane, position } of positions) {
       const after = Math.max(position, this.#lanes.get(lane)?.scanned ?? 0)
-      const { events, through } = await this.source.readAfter({ after, lane: { lane, lanes: this.#laneCount }, limit: 1 })
+      const { events, through } = await this.source.readAfter({
+        after,
+        lane: { lane, lanes: this.#laneCount },
+        limit: 1,
+      })
       if (events.length > 0 || through > after) return `events after position ${after}`
     }
     return undefined
   }
 
   run(): void {
-    const rung = (): void => {
-      this.#rings++
-      this.#bell.ring()
-    }
-    const silence = [this.source.onAppend(rung)]
+    if (this.#running !== undefined) return
+    this.#stopping = new AbortController()
+    this.#abort = new AbortController()
     // What this process begins for a subscription belongs to no unit of work that happens to be open around start().
-    this.#running ??= outside(() => Promise.all([this.#loop(() => this.#work()), this.#loop(() => this.#care())])).finally(() => {
-      for (const stop of silence) stop()
+    const silence = this.source.onAppend(() => this.ring())
+    this.#running = outside(() =>
+      Promise.all([this.#loop(() => this.#work()), this.#loop(() => this.#care())]),
+    ).finally(() => {
+      silence()
     })
   }
 
   /** Something may have changed: look. */
   ring(): void {
     this.#rings++
-    this.#othersUntilMs = undefined
     this.#bell.ring()
   }
 
-  /** Ends what is running (handlers are told by their signal), then gives the lanes back. */
-  async stop(): Promise<void> {
-    this.#abort.abort()
+  /**
+   * Begins nothing new, waits for what runs, then gives the lanes back. Handlers that run for longer than `graceMs` are told by
+   * their signal; their events are handled again by the next owner.
+   */
+  async stop(graceMs: number): Promise<void> {
+    const ended = new AbortController()
+    this.#stopping.abort()
     this.#bell.ring()
+    const grace = this.#runtime.environment.sleep(graceMs, ended.signal).then(() => this.#abort.abort())
     await this.#running
+    ended.abort()
+    await grace
     this.#running = undefined
     const { database, contextStore } = this.#runtime
     for (const lane of this.#lanes.values())
       await database.transaction(async (session) => {
         if (lane.scanned > lane.position) {
-          const place = { position: lane.scanned, eventId: (await this.source.identityAt(lane.scanned)) ?? null, incarnation: lane.incarnation }
+          const place = {
+            position: lane.scanned,
+            eventId: (await this.source.identityAt(lane.scanned)) ?? null,
+            incarnation: lane.incarnation,
+          }
           await contextStore.cursors.move(session, lane.id, lane.epoch, place, { leaseMs: 0, stalls: 0 })
         }
         await contextStore.cursors.release(session, lane.id, lane.epoch)
@@ -175,14 +203,14 @@ export class Subscription {
   /** Runs `step` until stopped. A step says how long nothing will have to be done, or undefined when there is more at once. */
   async #loop(step: () => Promise<number | undefined>): Promise<void> {
     const { environment } = this.#runtime
-    for (let failures = 0; !this.#abort.signal.aborted; ) {
+    for (let failures = 0; !this.#stopping.signal.aborted; ) {
       const rings = this.#rings
       let idleMs: number | undefined
       try {
         idleMs = await step()
         failures = 0
       } catch (error) {
-        if (this.#abort.signal.aborted) return
+        if (this.#stopping.signal.aborted) return
         if (error instanceof Fenced) this.#forget(error.lane)
         else this.#warn(`'${this.name}' of '${this.context}'`, error)
         idleMs = error instanceof Fenced ? undefined : backoffMs(++failures, 50, 5_000, environment.random)
@@ -204,10 +232,17 @@ export class Subscription {
     const nowMs = this.#runtime.environment.now()
     if (nowMs < this.#breakerUntilMs) return this.#breakerUntilMs - nowMs
     let moved = false
-    this.#othersUntilMs = undefined
-    for (let lane = 0; lane < this.#laneCount && !this.#abort.signal.aborted; lane++) if (await this.#step(lane)) moved = true
+    for (let lane = 0; lane < this.#laneCount && !this.#stopping.signal.aborted; lane++)
+      if (this.#askAgainMs(lane) === 0 && (await this.#step(lane))) moved = true
     if (moved) return undefined
-    return this.#othersUntilMs === undefined ? Number.MAX_SAFE_INTEGER : Math.max(0, this.#othersUntilMs - this.#runtime.environment.now())
+    const waitsMs = [...this.#others.keys()].map((lane) => this.#askAgainMs(lane))
+    return waitsMs.length === 0 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.min(...waitsMs))
+  }
+
+  /** How long a lane is left to its other owner; 0 when it may be asked for. */
+  #askAgainMs(lane: number): number {
+    const untilMs = this.#others.get(lane)
+    return untilMs === undefined ? 0 : Math.max(0, untilMs - this.#runtime.environment.now())
   }
 
   /** True when there may be more at once. */
@@ -215,7 +250,12 @@ export class Subscription {
     const parts = this.#parts
     const known = this.#lanes.get(number)
     const after = known?.scanned ?? (await this.#storedPosition(number))
-    const batch = await this.source.readAfter({ after, lane: { lane: number, lanes: this.#laneCount }, limit: this.spec.batch })
+    const batch = await this.source.readAfter({
+      after,
+      lane: { lane: number, lanes: this.#laneCount },
+      limit: this.spec.batch,
+    })
+    this.#others.delete(number)
     if (batch.events.length === 0) {
       if (batch.through > after && known !== undefined) known.scanned = batch.through
       return batch.through > after && known !== undefined && (await this.#keepUp(known))
@@ -247,7 +287,11 @@ export class Subscription {
     const owned = await this.#own(lane.id.lane)
     if (owned === undefined) return false
     owned.scanned = Math.max(owned.scanned, lane.scanned)
-    const place = { position: owned.scanned, eventId: (await this.source.identityAt(owned.scanned)) ?? null, incarnation: owned.incarnation }
+    const place = {
+      position: owned.scanned,
+      eventId: (await this.source.identityAt(owned.scanned)) ?? null,
+      incarnation: owned.incarnation,
+    }
     await this.#runtime.database.transaction((session) => owned.move(parts, session, place))
     owned.moved(parts, place, 0)
     return false
@@ -273,10 +317,12 @@ export class Subscription {
     const known = this.#lanes.get(number)
     if (known !== undefined && known.untilMs - environment.now() > leaseMs / 2) return known
     const id = { consumer: this.name, source: this.source.name, lane: number }
+    this.#others.delete(number)
     const row = await database.transaction(async (session) => {
       const consumer = await contextStore.cursors.consumer(session, this.name)
-      if (consumer === undefined || consumer.state === 'paused') return undefined
-      if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined) return 'held' as const
+      if (consumer === undefined || consumer.state === 'paused') return 'paused' as const
+      if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined)
+        return 'held' as const
       return contextStore.cursors.claim(session, id, leaseMs)
     })
     if (row === 'held') {
@@ -284,8 +330,10 @@ export class Subscription {
       return known
     }
     this.#lanes.delete(number)
+    // A paused consumer is rung when it is resumed.
+    if (row === 'paused') return undefined
     if (row === undefined) {
-      this.#othersUntilMs = environment.now() + othersCheckMs * (0.5 + environment.random())
+      this.#others.set(number, environment.now() + othersCheckMs * (0.5 + environment.random()))
       return undefined
     }
     return this.#accept(row)
@@ -297,7 +345,9 @@ export class Subscription {
     const head = await source.head()
     const there = row.position === 0 || row.event_id === null ? row.event_id : await source.identityAt(row.position)
     const dropped = there === undefined && row.position < (await source.oldest())
-    const same = row.position <= head.position && (row.position === 0 || row.event_id === null || there === row.event_id || dropped)
+    const same =
+      row.position <= head.position &&
+      (row.position === 0 || row.event_id === null || there === row.event_id || dropped)
     const lane = new Lane({ ...row, incarnation: head.incarnation }, this.#laneCount, this.spec.batch)
     if (!same) return this.#rewound(lane, row)
     this.#lanes.set(lane.id.lane, lane)
@@ -336,7 +386,9 @@ export class Subscription {
     if (result.breaks === undefined) {
       if (this.#breakerUntilMs === 0 || this.#parts.breaker.isOpen) return
       this.#breakerUntilMs = 0
-      await database.transaction((session) => contextStore.cursors.update(session, this.name, { breaker_until_ms: null, breaker_error: null }))
+      await database.transaction((session) =>
+        contextStore.cursors.update(session, this.name, { breaker_until_ms: null, breaker_error: null }),
+      )
       return
     }
     this.#breakerUntilMs = environment.now() + this.#parts.breaker.open()
@@ -355,12 +407,16 @@ export class Subscription {
     const { environment, database, contextStore } = this.#runtime
     const nowMs = environment.now()
     if (nowMs < this.#breakerUntilMs) return this.#breakerUntilMs - nowMs
-    const nextMs = await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
+    const nextMs = await database.read((session) =>
+      contextStore.parking.nextDueMs(session, this.name, this.source.name),
+    )
     if (nextMs !== undefined && nextMs <= nowMs) {
       for (let lane = 0; lane < this.#laneCount; lane++) {
         const owned = await this.#own(lane)
         if (owned === undefined) continue
-        const due = await database.read((session) => contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency))
+        const due = await database.read((session) =>
+          contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency),
+        )
         await Promise.all(due.map((row) => redrive(this.#parts, owned, row)))
       }
       // Not ours: its owner sees to it; look again when the lease may be free.

@@ -3,7 +3,17 @@
 import { defineContext, defineEvent, type Store } from 'pabal'
 import { sqlite } from 'pabal/sqlite'
 import { z } from 'zod'
-import { charge, type createShop, OrderPlaced, OrderPlacedV1, openShipment, orderList, ordering, PlaceOrder, shipping } from './shop.ts'
+import {
+  charge,
+  type createShop,
+  OrderPlaced,
+  OrderPlacedV1,
+  openShipment,
+  orderList,
+  ordering,
+  PlaceOrder,
+  shipping,
+} from './shop.ts'
 
 const Foreign = defineEvent('x.foreign', { schema: z.object({ x: z.string() }), key: (o) => o.x })
 declare const app: ReturnType<typeof createShop>

@@ -13,8 +13,14 @@ export const OrderPlacedV1 = definePublicEvent('shop.order-placed.v1', {
 const Order = z.object({ orderId: z.string(), total: z.number(), card: z.string() })
 const key = (o: { orderId: string }) => o.orderId
 export const OrderPlaced = defineEvent('ordering.order-placed', { schema: Order, key })
-export const OrderPaid = defineEvent('ordering.order-paid', { schema: z.object({ orderId: z.string(), chargeId: z.string() }), key })
-export const OrderCancelled = defineEvent('ordering.order-cancelled', { schema: z.object({ orderId: z.string() }), key })
+export const OrderPaid = defineEvent('ordering.order-paid', {
+  schema: z.object({ orderId: z.string(), chargeId: z.string() }),
+  key,
+})
+export const OrderCancelled = defineEvent('ordering.order-cancelled', {
+  schema: z.object({ orderId: z.string() }),
+  key,
+})
 export const PlaceOrder = defineCommand('ordering.place-order', {
   schema: Order,
   refusals: { 'over-limit': z.object({ limit: z.number() }) },
@@ -32,7 +38,8 @@ export const placeOrder = ordering.handle(PlaceOrder, ({ data }, { tx, raise, re
   raise(OrderPlaced, data)
 })
 export const orderList = ordering.on([OrderPlaced, OrderCancelled], 'order-list', ({ type, data }, { tx }) => {
-  if (type === 'ordering.order-placed') tx.run('insert into order_list (id, total) values (?, ?)', data.orderId, data.total)
+  if (type === 'ordering.order-placed')
+    tx.run('insert into order_list (id, total) values (?, ?)', data.orderId, data.total)
   else tx.run('delete from order_list where id = ?', data.orderId)
 })
 export interface Psp {

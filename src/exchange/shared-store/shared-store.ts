@@ -1,7 +1,6 @@
 /** Contexts of several processes on one machine: consumers read the producers' logs in the producers' databases. */
 
-import type { Bound } from '../../context/definition.ts'
-import type { Exchange } from '../exchange.ts'
+import type { Bound, Exchange } from '../exchange.ts'
 
 /**
  * For a context that runs in another process than its producers, on the same machine: `sharedStore(ordering.with({ store }))`.

@@ -18,7 +18,10 @@ import type { Session, Store } from '../store.ts'
 
 const refuse = (): Promise<never> =>
   Promise.reject(
-    new PabalError('PABAL_TRANSACTION_CONTROL', 'a Kysely transaction was begun inside a unit of work; the unit is the transaction'),
+    new PabalError(
+      'PABAL_TRANSACTION_CONTROL',
+      'a Kysely transaction was begun inside a unit of work; the unit is the transaction',
+    ),
   )
 
 /** Kysely's view of one unit of work: one connection, already inside its transaction. */

@@ -7,7 +7,7 @@ import { on } from './connection.ts'
 import { isGone } from './owner.ts'
 
 const consumerOf = (row: Record<string, unknown>): ConsumerRow =>
-  ({ ...row, types: JSON.parse(String(row['types'])) }) as unknown as ConsumerRow
+  ({ ...row, types: JSON.parse(String(row['types'])) as string[] }) as unknown as ConsumerRow
 
 /** The tables that name a consumer. */
 const consumerTables = ['cursor', 'inbox', 'parked', 'skipped'] as const
@@ -53,7 +53,9 @@ export const createCursors = (p: string, owner: string, environment: Environment
     cursors: (session, consumer) =>
       (consumer === undefined
         ? on(session).prepare(`SELECT * FROM ${p}cursor ORDER BY consumer, source, lane`).all()
-        : on(session).prepare(`SELECT * FROM ${p}cursor WHERE consumer = ? ORDER BY source, lane`).all(consumer)) as unknown as CursorRow[],
+        : on(session)
+            .prepare(`SELECT * FROM ${p}cursor WHERE consumer = ? ORDER BY source, lane`)
+            .all(consumer)) as unknown as CursorRow[],
 
     create: (session, { consumer, source, lane }, start) =>
       void on(session)
@@ -70,14 +72,28 @@ export const createCursors = (p: string, owner: string, environment: Environment
       const free = row.owner === null || row.owner === owner || row.until_ms < nowMs || isGone(row.owner)
       if (!free) return undefined
       return connection
-        .prepare(`UPDATE ${p}cursor SET owner = ?, until_ms = ?, epoch = epoch + 1, stalls = stalls + 1 ${where} RETURNING *`)
+        .prepare(
+          `UPDATE ${p}cursor SET owner = ?, until_ms = ?, epoch = epoch + 1, stalls = stalls + 1 ${where} RETURNING *`,
+        )
         .get(owner, nowMs + leaseMs, consumer, source, lane) as unknown as CursorRow
     },
 
     move: (session, { consumer, source, lane }, epoch, to, { leaseMs, stalls }) =>
       on(session)
-        .prepare(`UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ?`)
-        .run(to.position, to.eventId, to.incarnation, environment.now() + leaseMs, stalls, consumer, source, lane, epoch).changes === 1,
+        .prepare(
+          `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ?`,
+        )
+        .run(
+          to.position,
+          to.eventId,
+          to.incarnation,
+          environment.now() + leaseMs,
+          stalls,
+          consumer,
+          source,
+          lane,
+          epoch,
+        ).changes === 1,
 
     hold: (session, { consumer, source, lane }, epoch, leaseMs) => {
       const row = on(session)

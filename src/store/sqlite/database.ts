@@ -28,13 +28,19 @@ export interface SqliteOptions {
 
 export const memory = ':memory:'
 
+/** How often to look for commits of other processes where no notification came. */
+const lookMs = 5_000
+
 const open = (path: string, synchronous: 'full' | 'normal'): { writer: Connection; reader: Connection | undefined } => {
   const writer = new DatabaseSync(path, { timeout: 0 })
   try {
     // The connection waits for nobody by itself (timeout 0): waiting happens outside of SQLite, so that the event loop goes on.
     writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
     if (path === memory) return { writer: new Connection(writer), reader: undefined }
-    return { writer: new Connection(writer), reader: new Connection(new DatabaseSync(path, { readOnly: true, timeout: 50 })) }
+    return {
+      writer: new Connection(writer),
+      reader: new Connection(new DatabaseSync(path, { readOnly: true, timeout: 50 })),
+    }
   } catch (error) {
     writer.close()
     throw error
@@ -57,7 +63,8 @@ export class SqliteDatabase implements Database {
   readonly #owned = new WeakMap<DatabaseSync, Connection>()
   #watcher: FSWatcher | undefined
   #dataVersion = 0
-  #noticed: NodeJS.Timeout | undefined
+  #noticed = false
+  readonly #ended = new AbortController()
   #closed = false
 
   private constructor(path: string, environment: Environment, options: SqliteOptions) {
@@ -102,7 +109,8 @@ export class SqliteDatabase implements Database {
     const { now, id } = this.#environment
     // Look before writing: several processes may open the same file at once, and mostly there is nothing to do.
     const pending = await this.read(() => pendingMigrations(this.#reader ?? this.#writer, name))
-    if (pending.length > 0) await this.transaction(() => migrate(this.#writer, name, { nowMs: now(), incarnation: id() }))
+    if (pending.length > 0)
+      await this.transaction(() => migrate(this.#writer, name, { nowMs: now(), incarnation: id() }))
     const p = prefixOf(name)
     return {
       name,
@@ -131,7 +139,10 @@ export class SqliteDatabase implements Database {
     if (this.#closed) throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
     const turn = this.#mutex.acquire(this.#busyTimeoutMs)
     if (turn !== true && !(await turn))
-      throw new PabalError('PABAL_STORE_BUSY', `${this.label}: another transaction of this process ran for more than ${this.#busyTimeoutMs} ms`)
+      throw new PabalError(
+        'PABAL_STORE_BUSY',
+        `${this.label}: another transaction of this process ran for more than ${this.#busyTimeoutMs} ms`,
+      )
     if (this.#closed) {
       this.#mutex.release()
       throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
@@ -170,11 +181,17 @@ export class SqliteDatabase implements Database {
 
   async join<R>(own: unknown, fn: (session: Session) => Awaitable<R>): Promise<R> {
     if (!(own instanceof DatabaseSync))
-      throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: join takes a DatabaseSync with an open transaction`)
+      throw new PabalError(
+        'PABAL_NOT_A_TRANSACTION',
+        `${this.label}: join takes a DatabaseSync with an open transaction`,
+      )
     if (!own.isOpen || !own.isTransaction)
       throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: no transaction is open on the given connection`)
     if (own.location() !== resolve(this.#path))
-      throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: the given connection is one to ${own.location() ?? 'memory'}`)
+      throw new PabalError(
+        'PABAL_NOT_A_TRANSACTION',
+        `${this.label}: the given connection is one to ${own.location() ?? 'memory'}`,
+      )
     let connection = this.#owned.get(own)
     if (connection === undefined) this.#owned.set(own, (connection = new Connection(own)))
     const session = new SqliteSession(connection)
@@ -224,19 +241,31 @@ export class SqliteDatabase implements Database {
     try {
       this.#dataVersion = this.#readDataVersion()
       this.#watcher = watch(dirname(resolve(this.#path)), { persistent: false }, (_event, file) => {
-        if (file !== wal || this.#noticed !== undefined) return
-        this.#noticed = setTimeout(() => this.#notice(), 5)
-        this.#noticed.unref()
+        if (file === wal) void this.#notice()
       })
       this.#watcher.on('error', () => this.#watcher?.close())
     } catch {
-      // No file watching on this system: the safety poll of each subscription remains.
+      // No file watching on this system: the look now and then remains.
       this.#watcher = undefined
+    }
+    void this.#lookNowAndThen()
+  }
+
+  /** A notification may be lost; a look costs one statement that touches no table. */
+  async #lookNowAndThen(): Promise<void> {
+    const { sleep, random } = this.#environment
+    while (!this.#closed) {
+      await sleep(lookMs * (0.75 + random() / 2), this.#ended.signal)
+      await this.#notice()
     }
   }
 
-  #notice(): void {
-    this.#noticed = undefined
+  async #notice(): Promise<void> {
+    if (this.#noticed) return
+    this.#noticed = true
+    // A commit touches the file several times.
+    await this.#environment.sleep(5, this.#ended.signal)
+    this.#noticed = false
     // Inside our own transaction this would be its snapshot's answer; our commit wakes everybody anyway.
     if (this.#closed || this.#mutex.held) return
     const version = this.#readDataVersion()
@@ -260,7 +289,8 @@ export class SqliteDatabase implements Database {
   }
 
   async diagnose(): Promise<readonly Finding[]> {
-    const value = (pragma: string): string => String(Object.values(this.#writer.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
+    const value = (pragma: string): string =>
+      String(Object.values(this.#writer.prepare(`PRAGMA ${pragma}`).get() ?? {})[0])
     const findings: Finding[] = []
     const synchronous = value('synchronous')
     findings.push(
@@ -283,7 +313,12 @@ export class SqliteDatabase implements Database {
       })
     const check = value('quick_check')
     if (check !== 'ok')
-      findings.push({ level: 'problem', title: 'integrity', detail: `${this.label}: ${check}`, remedy: 'pabal db restore' })
+      findings.push({
+        level: 'problem',
+        title: 'integrity',
+        detail: `${this.label}: ${check}`,
+        remedy: 'pabal db restore',
+      })
     return findings
   }
 
@@ -293,7 +328,7 @@ export class SqliteDatabase implements Database {
     if (turn !== true) await turn
     this.#closed = true
     this.#mutex.release()
-    clearTimeout(this.#noticed)
+    this.#ended.abort()
     this.#watcher?.close()
     this.#reader?.db.close()
     this.#writer.db.close()

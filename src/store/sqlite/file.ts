@@ -25,7 +25,8 @@ export const checkIsDatabase = (path: string): void => {
   try {
     const bytes = Buffer.alloc(16)
     readSync(file, bytes, 0, 16, 0)
-    if (bytes.toString('latin1') !== header) throw new PabalError('PABAL_STORE_FOREIGN', `${path} is not a SQLite database`)
+    if (bytes.toString('latin1') !== header)
+      throw new PabalError('PABAL_STORE_FOREIGN', `${path} is not a SQLite database`)
   } finally {
     closeSync(file)
   }
@@ -37,9 +38,16 @@ export const prepareFolder = (path: string): void => {
   try {
     mkdirSync(folder, { recursive: true })
   } catch (error) {
-    throw new PabalError('PABAL_STORE_UNREACHABLE', `the folder ${folder} cannot be created: ${(error as Error).message}`, { cause: error })
+    throw new PabalError(
+      'PABAL_STORE_UNREACHABLE',
+      `the folder ${folder} cannot be created: ${(error as Error).message}`,
+      { cause: error },
+    )
   }
   const kind = networkFileSystems.get(statfsSync(folder).type)
   if (kind !== undefined)
-    throw new PabalError('PABAL_STORE_UNREACHABLE', `${folder} is on ${kind}; SQLite loses data over network file systems`)
+    throw new PabalError(
+      'PABAL_STORE_UNREACHABLE',
+      `${folder} is on ${kind}; SQLite loses data over network file systems`,
+    )
 }

@@ -24,5 +24,7 @@ export const createInbox = (p: string): Inbox => ({
   },
 
   distrust: (session, consumer, source) =>
-    void on(session).prepare(`UPDATE ${p}inbox SET incarnation = '' WHERE consumer = ? AND source = ?`).run(consumer, source),
+    void on(session)
+      .prepare(`UPDATE ${p}inbox SET incarnation = '' WHERE consumer = ? AND source = ?`)
+      .run(consumer, source),
 })

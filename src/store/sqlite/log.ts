@@ -1,7 +1,7 @@
 /** The event log on SQLite. One writer at a time makes commit order the order of positions, without gaps (P2, P3). */
 
 import { PabalError } from '../../core/errors.ts'
-import type { EventRecord, StoredEvent } from '../../event/envelope.ts'
+import type { StoredEvent } from '../../event/envelope.ts'
 import { slotOf } from '../slot.ts'
 import type { Head, Log, ReadOptions, Session } from '../store.ts'
 import { on } from './connection.ts'
@@ -100,7 +100,7 @@ export const createLog = (p: string): Log => {
         `SELECT ${columns} FROM ${p}event WHERE position < ? ORDER BY position DESC LIMIT ?`,
         before ?? Number.MAX_SAFE_INTEGER,
         limit,
-      ).reverse(),
+      ).toReversed(),
 
     readKey: (session, key, { from, types, limit }) =>
       rows(

@@ -5,9 +5,11 @@ import type { Connection } from './connection.ts'
 import { log } from './migrations/0001-log.ts'
 
 /** Applied in order; a version, once released, never changes. */
-export const migrations: readonly { readonly version: number; readonly name: string; readonly sql: (prefix: string) => string }[] = [
-  { version: 1, name: 'log', sql: log },
-]
+export const migrations: readonly {
+  readonly version: number
+  readonly name: string
+  readonly sql: (prefix: string) => string
+}[] = [{ version: 1, name: 'log', sql: log }]
 
 export const prefixOf = (context: string): string => `pabal_${context}_`
 
@@ -15,7 +17,9 @@ const versionTable =
   'CREATE TABLE IF NOT EXISTS pabal_migration (context TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (context, version)) STRICT, WITHOUT ROWID'
 
 const present = (connection: Connection, context: string): number => {
-  const exists = connection.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pabal_migration'").get()
+  const exists = connection
+    .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pabal_migration'")
+    .get()
   if (exists === undefined) return 0
   const row = connection.prepare('SELECT max(version) AS version FROM pabal_migration WHERE context = ?').get(context)
   return Number(row?.['version'] ?? 0)
@@ -26,12 +30,19 @@ export const pendingMigrations = (connection: Connection, context: string): read
   const from = present(connection, context)
   const known = migrations.at(-1)!.version
   if (from > known)
-    throw new PabalError('PABAL_STORE_NEWER', `the tables of '${context}' have version ${from}, this code knows up to ${known}`)
+    throw new PabalError(
+      'PABAL_STORE_NEWER',
+      `the tables of '${context}' have version ${from}, this code knows up to ${known}`,
+    )
   return migrations.filter(({ version }) => version > from).map(({ version }) => version)
 }
 
 /** Inside a write transaction. @throws PABAL_STORE_NEWER */
-export const migrate = (connection: Connection, context: string, options: { nowMs: number; incarnation: string }): void => {
+export const migrate = (
+  connection: Connection,
+  context: string,
+  options: { nowMs: number; incarnation: string },
+): void => {
   connection.exec(versionTable)
   const pending = pendingMigrations(connection, context)
   for (const { version, name, sql } of migrations) {

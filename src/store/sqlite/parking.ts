@@ -5,11 +5,11 @@ import type { ParkedFilter, ParkedKey, Parking, SkippedEvent } from '../store.ts
 import { on } from './connection.ts'
 
 const parkedOf = (row: Record<string, unknown>): ParkedKey => {
-  const { error, edited, fingerprint: _, ...rest } = row
+  const { error, edited, fingerprint: _, ...rest } = row as { error: string; edited: string | null; fingerprint: string }
   return {
     ...rest,
-    error: JSON.parse(String(error)),
-    edited: edited === null ? null : JSON.parse(String(edited)),
+    error: JSON.parse(error) as ParkedKey['error'],
+    edited: edited === null ? null : (JSON.parse(edited) as ParkedKey['edited']),
   } as unknown as ParkedKey
 }
 
@@ -25,10 +25,16 @@ export const createParking = (p: string): Parking => {
   const id = 'consumer = ? AND source = ? AND key = ?'
   return {
     parkedOf: (session, consumer, source, keys) => {
-      if (on(session).prepare(`SELECT 1 FROM ${p}parked WHERE consumer = ? AND source = ? LIMIT 1`).get(consumer, source) === undefined)
+      if (
+        on(session)
+          .prepare(`SELECT 1 FROM ${p}parked WHERE consumer = ? AND source = ? LIMIT 1`)
+          .get(consumer, source) === undefined
+      )
         return new Set()
       const rows = on(session)
-        .prepare(`SELECT key FROM ${p}parked WHERE consumer = ? AND source = ? AND key IN (SELECT value FROM json_each(?))`)
+        .prepare(
+          `SELECT key FROM ${p}parked WHERE consumer = ? AND source = ? AND key IN (SELECT value FROM json_each(?))`,
+        )
         .all(consumer, source, JSON.stringify(keys))
       return new Set(rows.map((row) => String(row['key'])))
     },
@@ -88,7 +94,9 @@ export const createParking = (p: string): Parking => {
 
     nextDueMs: (session, consumer, source) => {
       const row = on(session)
-        .prepare(`SELECT min(next_ms) AS next FROM ${p}parked WHERE consumer = ? AND source = ? AND status = 'retrying'`)
+        .prepare(
+          `SELECT min(next_ms) AS next FROM ${p}parked WHERE consumer = ? AND source = ? AND status = 'retrying'`,
+        )
         .get(consumer, source)
       return row?.['next'] === null ? undefined : Number(row?.['next'])
     },

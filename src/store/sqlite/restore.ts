@@ -33,10 +33,14 @@ export const restore = (path: string, backup: string): void => {
   try {
     const contexts = db.prepare('SELECT DISTINCT context FROM pabal_migration').all()
     for (const { context } of contexts)
-      db.prepare(`UPDATE ${prefixOf(String(context))}meta SET value = ? WHERE name = 'incarnation'`).run(systemEnvironment.id())
+      db.prepare(`UPDATE ${prefixOf(String(context))}meta SET value = ? WHERE name = 'incarnation'`).run(
+        systemEnvironment.id(),
+      )
     // Leases of the time of the backup mean nothing; epochs go on, so that a worker of that time stays fenced out.
     for (const { context } of contexts)
-      db.prepare(`UPDATE ${prefixOf(String(context))}cursor SET owner = NULL, until_ms = 0, epoch = epoch + 1000000`).run()
+      db.prepare(
+        `UPDATE ${prefixOf(String(context))}cursor SET owner = NULL, until_ms = 0, epoch = epoch + 1000000`,
+      ).run()
   } finally {
     db.close()
   }

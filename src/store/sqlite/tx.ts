@@ -20,7 +20,8 @@ export interface SqliteTx {
   all<Row = Record<string, unknown>>(sql: string, ...values: SqliteValue[]): Row[]
 }
 
-const control = /^(?:\s|--.*\n|\/\*[^]*?\*\/)*(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\b/i
+const control =
+  /^(?:\s|--.*\n|\/\*[^]*?\*\/)*(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\b/i
 const checked = new WeakMap<Connection, Set<string>>()
 
 const bind = (values: SqliteValue[]): SQLInputValue[] => {
@@ -45,7 +46,10 @@ export class GuardedTx implements SqliteTx {
     if (known === undefined) checked.set(connection, (known = new Set()))
     if (!known.has(sql)) {
       if (control.test(sql))
-        throw new PabalError('PABAL_TRANSACTION_CONTROL', `a unit of work ran ${JSON.stringify(sql.trim().slice(0, 40))}`)
+        throw new PabalError(
+          'PABAL_TRANSACTION_CONTROL',
+          `a unit of work ran ${JSON.stringify(sql.trim().slice(0, 40))}`,
+        )
       if (known.size > 1_000) known.clear()
       known.add(sql)
     }

@@ -6,7 +6,9 @@ import { on } from './connection.ts'
 
 export const createUnits = (p: string, environment: Environment): Units => ({
   get: (session, key) =>
-    on(session).prepare(`SELECT what, result FROM ${p}unit WHERE key = ?`).get(key) as { what: string; result: string } | undefined,
+    on(session).prepare(`SELECT what, result FROM ${p}unit WHERE key = ?`).get(key) as
+      | { what: string; result: string }
+      | undefined,
 
   put: (session, key, what, result) =>
     void on(session)
