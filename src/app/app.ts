@@ -12,6 +12,7 @@ import { inProcess } from '../exchange/in-process/in-process.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
 import { type Composition, compose, nameOf, specsOf } from './composition.ts'
 import { OpenedApp } from './opened.ts'
+import { dropOld } from './retention.ts'
 import { settle } from './settle.ts'
 
 export interface AppOptions {
@@ -70,6 +71,7 @@ export interface App extends AsyncDisposable {
 }
 
 const defaultGraceMs = 10_000
+const retainEveryMs = 3_600_000
 
 const warnProcess = (what: string, error: unknown): void => {
   process.emitWarning(`${what}: ${describeError(error)}`, { type: 'PabalWarning' })
@@ -90,6 +92,7 @@ class RunningApp {
   #opened: Promise<OpenedApp> | undefined
   #started: Promise<void> | undefined
   #stopped: Promise<void> | undefined
+  #retaining: AbortController | undefined
 
   constructor(options: AppOptions) {
     this.#composition = compose(options.contexts, options.exchange ?? inProcess())
@@ -171,6 +174,24 @@ class RunningApp {
     for (const subscription of opened.subscriptions) await subscription.register()
     await this.#nameOrphans(opened)
     for (const subscription of opened.subscriptions) subscription.run()
+    this.#retaining = new AbortController()
+    void this.#retain(opened, this.#retaining.signal)
+  }
+
+  /** Now and every hour, as long as the app runs. */
+  async #retain(opened: OpenedApp, ended: AbortSignal): Promise<void> {
+    while (!ended.aborted) {
+      for (const bound of this.#composition.contexts) {
+        const { keepMs } = bound['~pabal']
+        if (keepMs === undefined) continue
+        try {
+          await dropOld(opened.runtimes.get(nameOf(bound))!, keepMs)
+        } catch (error) {
+          if (!ended.aborted) this.#warn(`retention of '${nameOf(bound)}'`, error)
+        }
+      }
+      await this.#environment.sleep(retainEveryMs, ended)
+    }
   }
 
   /** A cursor in the store whose handler is not there: renamed, removed, or forgotten in `handlers`? */
@@ -201,6 +222,7 @@ class RunningApp {
   }
 
   async #pause(): Promise<void> {
+    this.#retaining?.abort()
     this.#started = undefined
     await Promise.all((await this.#open()).subscriptions.map((subscription) => subscription.stop(defaultGraceMs)))
   }
@@ -210,6 +232,7 @@ class RunningApp {
       const opened = await this.#opened?.catch(() => undefined)
       if (opened === undefined) return
       await this.#started?.catch(() => undefined)
+      this.#retaining?.abort()
       await Promise.all(opened.subscriptions.map((subscription) => subscription.stop(graceMs)))
       await opened.close()
     })()

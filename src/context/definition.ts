@@ -189,6 +189,7 @@ export interface Bound<C extends string = string> {
     readonly store: Store
     readonly handlers: readonly Handler[]
     readonly prepare: ((tx: never) => Awaitable<unknown>) | undefined
+    readonly keepMs: number | undefined
   }
 }
 
@@ -284,6 +285,8 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
     readonly store: Store<Tx, OwnTx>
     readonly handlers?: readonly Handler<C>[]
     readonly prepare?: (tx: Tx) => Awaitable<unknown>
+    /** How long events are kept once everything that reads them has passed them. Default: for ever. */
+    readonly keep?: Duration
   }): Bound<C>
 }
 
@@ -472,14 +475,17 @@ export const defineContext = <
       store,
       handlers = [],
       prepare,
+      keep,
     }: {
       store: Store
       handlers?: readonly Handler[]
       prepare?: (tx: never) => unknown
+      keep?: Duration
     }): Bound<C> => {
       for (const { '~pabal': recorded } of handlers)
         if (recorded.context !== name) throw invalid(`a handler of '${recorded.context}' was given to '${name}'`)
-      return { '~pabal': { context: context, store, handlers, prepare } }
+      const keepMs = keep === undefined ? undefined : durationMs(keep, `${name}: keep`)
+      return { '~pabal': { context, store, handlers, prepare, keepMs } }
     },
   }
   return context as unknown as Context<C, EventDefinition<`${C}.${string}`>, Tx, Output<M>, OwnTx>

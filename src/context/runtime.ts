@@ -79,7 +79,10 @@ export class ContextRuntime {
   /** The closed registry: every type that this context may append. */
   readonly entries: ReadonlyMap<string, EntryDefinition>
   readonly beforeCommit: Map<string, BeforeCommitHandler[]> = new Map()
-  readonly afterCommit: Map<string, { readonly name: string; readonly handler: (event: EventRecord) => Awaitable<unknown> }[]> = new Map()
+  readonly afterCommit: Map<
+    string,
+    { readonly name: string; readonly handler: (event: EventRecord) => Awaitable<unknown> }[]
+  > = new Map()
   readonly commands: Map<string, CommandSpec> = new Map()
   readonly #committed: RuntimeParts['committed']
   readonly #failed: RuntimeParts['failed']

@@ -25,6 +25,8 @@ export interface PublishedLogParts {
 export class PublishedLog implements EventSource {
   readonly name: string
   readonly stream: string = publicStream
+  readonly report = (reader: string, position: number): Promise<void> =>
+    this.#parts.database.transaction(async (session) => this.#parts.store.readers.report(session, reader, position))
   readonly #parts: PublishedLogParts
   readonly #byType = new Map<string, Publication[]>()
   readonly #types: readonly string[]

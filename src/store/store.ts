@@ -75,6 +75,7 @@ export interface ContextStore {
   readonly parking: Parking
   readonly timers: Timers
   readonly units: Units
+  readonly readers: Readers
 }
 
 export interface Head {
@@ -306,6 +307,8 @@ export interface ParkedFilter {
 }
 
 export interface Parking {
+  /** Position of the first event that a parked key of this source still needs; undefined when none is parked. */
+  oldestNeeded(session: Session, source: string, consumer?: string): Awaitable<number | undefined>
   /** Which of these keys are parked. */
   parkedOf(session: Session, consumer: string, source: string, keys: readonly string[]): Awaitable<ReadonlySet<string>>
   get(session: Session, consumer: string, source: string, key: string): Awaitable<ParkedKey | undefined>
@@ -347,6 +350,21 @@ export interface Timers {
   cancel(session: Session, id: string): Awaitable<boolean>
   due(session: Session, owner: string, nowMs: number, limit: number): Awaitable<readonly Timer[]>
   nextDueMs(session: Session, owner: string): Awaitable<number | undefined>
+}
+
+export interface Reader {
+  /** `<context>/<consumer>` */
+  readonly name: string
+  /** It needs nothing up to here any more. */
+  readonly position: number
+  readonly seen_ms: number
+}
+
+/** Consumers in other contexts' databases, as far as this log must know them: retention keeps what they have not read. */
+export interface Readers {
+  report(session: Session, name: string, position: number): Awaitable<void>
+  list(session: Session): Awaitable<readonly Reader[]>
+  forget(session: Session, name: string): Awaitable<void>
 }
 
 /** What a unit with an idempotency key has answered, stored with its effects. */

@@ -25,6 +25,8 @@ export interface EventSource {
   count(after: number): Promise<number>
   /** Position of the oldest event that is still there. */
   oldest(): Promise<number>
+  /** Tells the log's own database how far a consumer of another context has read, for its retention; undefined for the own log. */
+  readonly report: ((reader: string, position: number) => Promise<void>) | undefined
   /** Calls back when there may be something new. */
   onAppend(listener: () => void): () => void
 }
@@ -45,6 +47,7 @@ export class Bell {
 export class OwnLog implements EventSource {
   readonly name: string
   readonly stream = undefined
+  readonly report = undefined
   readonly #database: Database
   readonly #store: ContextStore
   readonly #definitions: ReadonlyMap<string, EntryDefinition>

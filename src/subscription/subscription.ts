@@ -34,6 +34,12 @@ export interface SubscriptionOptions {
 
 export const defaultLeaseMs = 15_000
 
+/** Positions between two reports to a producer: each is a write there. */
+const reportEvery = 10_000
+
+/** Two batches of a consumer begin at least so far apart, unless they are full. */
+const paceMs = 5
+
 /** About how often a process asks for a lane that another one holds while there is work in it. */
 const othersCheckMs = 1_000
 
@@ -50,8 +56,10 @@ export class Subscription {
   readonly #bell = new Bell()
   readonly #lateness: Lateness
   #laneCount = 1
+  #reported: number | undefined
   #rings = 0
   #breakerUntilMs = 0
+  #pacedUntilMs = 0
   /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
   readonly #others = new Map<number, number>()
   #running: Promise<unknown> | undefined
@@ -113,6 +121,23 @@ export class Subscription {
         for (let lane = 0; lane < row.lanes; lane++)
           await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
     })
+    await this.#report()
+  }
+
+  /** Says at the producer what is not needed here any more: all lanes have passed it, and no parked key waits there. */
+  async #report(): Promise<void> {
+    const { source } = this
+    if (source.report === undefined) return
+    const { database, contextStore } = this.#runtime
+    const needed = await database.read(async (session) => {
+      const cursors = await contextStore.cursors.cursors(session, this.name)
+      const parked = await contextStore.parking.oldestNeeded(session, source.name, this.name)
+      const passed = cursors.filter((cursor) => cursor.source === source.name).map(({ position }) => position)
+      return Math.min(...passed, parked === undefined ? Number.MAX_SAFE_INTEGER : parked - 1)
+    })
+    if (needed === this.#reported) return
+    await source.report(`${this.context}/${this.name}`, needed)
+    this.#reported = needed
   }
 
   async #start(): Promise<Place> {
@@ -198,6 +223,7 @@ export class Subscription {
         await contextStore.cursors.release(session, lane.id, lane.epoch)
       })
     this.#lanes.clear()
+    await this.#report()
   }
 
   /** Runs `step` until stopped. A step says how long nothing will have to be done, or undefined when there is more at once. */
@@ -232,6 +258,11 @@ export class Subscription {
     const nowMs = this.#runtime.environment.now()
     if (nowMs < this.#breakerUntilMs) return this.#breakerUntilMs - nowMs
     let moved = false
+    // The first event of a burst goes at once; those behind it gather, since a commit costs more than a batch.
+    if (nowMs < this.#pacedUntilMs) {
+      await this.#runtime.environment.sleep(this.#pacedUntilMs - nowMs, this.#stopping.signal)
+      if (this.#stopping.signal.aborted) return undefined
+    }
     for (let lane = 0; lane < this.#laneCount && !this.#stopping.signal.aborted; lane++)
       if (this.#askAgainMs(lane) === 0 && (await this.#step(lane))) moved = true
     if (moved) return undefined
@@ -264,10 +295,12 @@ export class Subscription {
     if (lane === undefined) return false
     // Claimed just now, the lane may have been moved by its last owner since the batch was read.
     if (lane.scanned !== after) return true
+    this.#pacedUntilMs = batch.events.length === this.spec.batch ? 0 : this.#runtime.environment.now() + paceMs
     const result = await (this.spec.effects === 'external'
       ? performBatch(parts, lane, batch.events, batch.through)
       : applyBatch(parts, lane, batch.events, batch.through))
     lane.moved(parts, result.place, result.handled)
+    if (lane.position - (this.#reported ?? 0) >= reportEvery) await this.#report()
     await this.#observe(result)
     // A batch may have parked keys: the second loop wants to know when they are due.
     this.ring()

@@ -58,7 +58,7 @@ export class SqliteSession implements Session {
       throw error
     }
     if (isPromise(result))
-      return (result).then(
+      return result.then(
         (value) => {
           this.connection.exec(`RELEASE ${name}`)
           return value

@@ -16,6 +16,7 @@ import { createLog } from './log.ts'
 import { migrate, pendingMigrations, prefixOf } from './migrate.ts'
 import { newOwner } from './owner.ts'
 import { createParking } from './parking.ts'
+import { createReaders } from './readers.ts'
 import { createTimers } from './timers.ts'
 import { createUnits } from './units.ts'
 
@@ -120,6 +121,7 @@ export class SqliteDatabase implements Database {
       parking: createParking(p),
       timers: createTimers(p),
       units: createUnits(p, this.#environment),
+      readers: createReaders(p, this.#environment),
     }
   }
 

@@ -5,7 +5,12 @@ import type { ParkedFilter, ParkedKey, Parking, SkippedEvent } from '../store.ts
 import { on } from './connection.ts'
 
 const parkedOf = (row: Record<string, unknown>): ParkedKey => {
-  const { error, edited, fingerprint: _, ...rest } = row as { error: string; edited: string | null; fingerprint: string }
+  const {
+    error,
+    edited,
+    fingerprint: _,
+    ...rest
+  } = row as { error: string; edited: string | null; fingerprint: string }
   return {
     ...rest,
     error: JSON.parse(error) as ParkedKey['error'],
@@ -24,6 +29,13 @@ const condition = (filter: ParkedFilter): { sql: string; values: SQLInputValue[]
 export const createParking = (p: string): Parking => {
   const id = 'consumer = ? AND source = ? AND key = ?'
   return {
+    oldestNeeded: (session, source, consumer) => {
+      const row = on(session)
+        .prepare(`SELECT min(position) AS position FROM ${p}parked WHERE source = ?1 AND (?2 IS NULL OR consumer = ?2)`)
+        .get(source, consumer ?? null)
+      return row?.['position'] === null ? undefined : Number(row?.['position'])
+    },
+
     parkedOf: (session, consumer, source, keys) => {
       if (
         on(session)
