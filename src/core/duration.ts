@@ -7,7 +7,8 @@ import { PabalError } from './errors.ts'
 export type Duration = number | string
 
 export const durationMs = (duration: Duration, what: string): number => {
-  const value = typeof duration === 'number' ? duration : ms(duration as ms.StringValue)
+  // `ms` throws an error of its own for an empty text.
+  const value = typeof duration === 'string' && duration !== '' ? ms(duration as ms.StringValue) : duration
   if (typeof value !== 'number' || !Number.isFinite(value) || value < 0)
     throw new PabalError(
       'PABAL_DEFINITION_INVALID',

@@ -9,7 +9,7 @@ export interface Environment {
   readonly random: () => number
   /** A UUIDv7: unique, and later ones sort after earlier ones of this process. */
   readonly id: () => string
-  /** Resolves after `ms`, or at once when the signal aborts; never rejects, and does not keep the process alive. */
+  /** Resolves after `ms`, or at once when the signal aborts; never rejects. The process stays alive meanwhile. */
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>
 }
 

@@ -1,5 +1,8 @@
 /** First come, first served exclusion among the asynchronous code of one process. */
 
+/** A timer beyond it would fire at once. */
+const timerMsMax = 2_147_483_647
+
 export class Mutex {
   #held = false
   readonly #waiting: { grant: () => void; refuse: () => void }[] = []
@@ -15,10 +18,13 @@ export class Mutex {
       return true
     }
     return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
-        waiter.refuse()
-      }, timeoutMs)
+      const timer = setTimeout(
+        () => {
+          this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+          waiter.refuse()
+        },
+        Math.min(timeoutMs, timerMsMax),
+      )
       const waiter = {
         grant: () => {
           clearTimeout(timer)

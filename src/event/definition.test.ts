@@ -13,7 +13,7 @@ import {
   upcast,
 } from './definition.ts'
 
-const withCode = (code: string, message?: RegExp) =>
+const withCode = (code: string, message?: RegExp): unknown =>
   expect.objectContaining({ code, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })
 
 const schema = z.object({ orderId: z.string() })
@@ -278,7 +278,7 @@ describe('a command', () => {
   })
 
   test('validates the details of a refusal, and knows only those that it declares', () => {
-    const { parseRefusal } = PlaceOrder['~pabal']
+    const parseRefusal = (code: string, detail: unknown) => PlaceOrder['~pabal'].parseRefusal(code, detail)
     expect(parseRefusal('over-limit', { limit: 5 })).toEqual({ limit: 5 })
     expect(() => parseRefusal('over-limit', { limit: '5' })).toThrow(withCode('PABAL_PAYLOAD_INVALID', /over-limit/))
     for (const code of ['too-late', 'constructor', '__proto__', 'toString'])
@@ -324,5 +324,5 @@ test('a key of another type does not compile', () => {
   // @ts-expect-error a key is a text
   defineEvent('a.order-placed', { schema: z.object({ n: z.number() }), key: (data) => data.n })
   // @ts-expect-error of a field that is there
-  defineEvent('a.order-placed', { schema, key: (data) => data.customerId })
+  defineEvent('a.order-placed', { schema, key: (data) => String(data.customerId) })
 })

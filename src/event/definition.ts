@@ -188,11 +188,7 @@ export const definePublicEvent = <const Type extends string, S extends JsonSchem
 ): PublicEventDefinition<Type, Output<S>, Input<S>> => {
   if (!['domain', 'notification', 'snapshot', 'delta'].includes(options.kind))
     throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: kind must be domain, notification, snapshot or delta`)
-  return defineEntry(type, 'public', options, options.kind) as PublicEventDefinition<
-    Type,
-    Output<S>,
-    Input<S>
-  >
+  return defineEntry(type, 'public', options, options.kind) as PublicEventDefinition<Type, Output<S>, Input<S>>
 }
 
 /**

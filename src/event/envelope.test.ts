@@ -58,7 +58,12 @@ describe('a record of a stored event', () => {
       'ordering',
       stored({ correlation_id: null, causation_id: null, traceparent: null, metadata: null }),
     )
-    expect(record).toMatchObject({ correlationId: record.id, causationId: undefined, traceparent: undefined, metadata: undefined })
+    expect(record).toMatchObject({
+      correlationId: record.id,
+      causationId: undefined,
+      traceparent: undefined,
+      metadata: undefined,
+    })
   })
 
   test('is brought up to the version of the definition when its data is looked at', () => {

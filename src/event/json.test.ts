@@ -6,7 +6,7 @@ import { decodeJson, encodeJson } from './json.ts'
 const limits = defaultLimits
 const encode = (value: unknown): string => encodeJson(value, limits, 'a.b')
 const decode = (text: string): unknown => decodeJson(text, limits, 'a.b')
-const withCode = (code: string) => expect.objectContaining({ code })
+const withCode = (code: string): unknown => expect.objectContaining({ code })
 
 const notJson = withCode('PABAL_PAYLOAD_NOT_JSON')
 const tooDeep = withCode('PABAL_PAYLOAD_TOO_DEEP')
@@ -220,7 +220,7 @@ describe('text from outside', () => {
           expect(error).toMatchObject({ code: expect.stringMatching(/^PABAL_PAYLOAD_/) })
           return
         }
-        expect(() => JSON.parse(text)).not.toThrow()
+        expect((): unknown => JSON.parse(text)).not.toThrow()
       }),
       { numRuns: 1_000 },
     )

@@ -43,7 +43,18 @@ describe('the public event of a private one', () => {
   const published = publishedAs(({ data }) => ({ orderId: data.orderId, total: data.total }))!
 
   test('keeps identity, key, sequence, position, time, cause and trace', () => {
-    const kept = ['id', 'key', 'sequence', 'position', 'time', 'source', 'correlationId', 'causationId', 'hopCount', 'traceparent'] as const
+    const kept = [
+      'id',
+      'key',
+      'sequence',
+      'position',
+      'time',
+      'source',
+      'correlationId',
+      'causationId',
+      'hopCount',
+      'traceparent',
+    ] as const
     for (const name of kept) expect(published[name]).toEqual(placed[name])
   })
 
@@ -61,7 +72,9 @@ describe('the public event of a private one', () => {
 
   test('is mapped from the upcast payload when the private one is stored in an older version', () => {
     const first = event({ orderId: '주문-1', card: '4111' }, 1)
-    expect(publishedAs(({ data }) => ({ orderId: data.orderId, total: data.total }), first)?.data).toMatchObject({ total: 0 })
+    expect(publishedAs(({ data }) => ({ orderId: data.orderId, total: data.total }), first)?.data).toMatchObject({
+      total: 0,
+    })
   })
 
   test('is not there when the map gives null', () => {
@@ -70,6 +83,9 @@ describe('the public event of a private one', () => {
 })
 
 describe('a publication fails, naming both events,', () => {
+  const raise = (error: unknown): never => {
+    throw error
+  }
   const big = 'x'.repeat(defaultLimits.payloadBytes)
   const failure = (map: unknown, from = placed): unknown => {
     try {
@@ -81,14 +97,18 @@ describe('a publication fails, naming both events,', () => {
   }
 
   test.each<[string, unknown, RegExp]>([
-    ['throws', () => { throw new Error('no such field') }, /no such field/],
-    ['throws what is not an error', () => { throw 'a text' }, /a text/],
+    ['throws', () => raise(new Error('no such field')), /no such field/],
+    ['throws what is not an error', () => raise('a text'), /a text/],
     ['returns nothing', () => undefined, /PABAL_PAYLOAD_INVALID/],
     ['is asynchronous', async () => ({ orderId: '주문-1', total: 5 }), /PABAL_PAYLOAD_INVALID/],
     ['does not fit the public schema', () => ({ orderId: '주문-1' }), /total/],
     ['gives another key', () => ({ orderId: '주문-2', total: 5 }), /key/],
     ['gives a key that is none', () => ({ orderId: '', total: 5 }), /key/],
-    ['is larger than a payload may be', () => ({ orderId: '주문-1', total: 5, currency: big }), /PABAL_PAYLOAD_TOO_LARGE/],
+    [
+      'is larger than a payload may be',
+      () => ({ orderId: '주문-1', total: 5, currency: big }),
+      /PABAL_PAYLOAD_TOO_LARGE/,
+    ],
   ])('when its map %s', (_what, map, detail) => {
     expect(failure(map)).toMatchObject({
       code: 'PABAL_PUBLICATION_FAILED',

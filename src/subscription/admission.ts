@@ -25,7 +25,7 @@ export class Admissions {
   readonly #parked: Set<string>
   readonly #heads: Map<string, InboxHead>
   readonly #advanced = new Map<string, InboxHead>()
-  readonly #waiting = new Map<string, number>()
+  readonly #waiting: EventRecord[] = []
 
   private constructor(
     parts: SubscriptionParts,
@@ -95,16 +95,21 @@ export class Admissions {
     this.#parked.add(key)
   }
 
-  waits(key: string): void {
-    this.#waiting.set(key, (this.#waiting.get(key) ?? 0) + 1)
+  waits(event: EventRecord): void {
+    this.#waiting.push(event)
   }
 
-  /** Writes what was learned, in the transaction of the effects. False: a key was unparked meanwhile, read again. */
-  async store(session: Session): Promise<boolean> {
+  /**
+   * Writes what was learned, in the transaction of the effects; what waits is counted up to where the cursor goes. False: a key
+   * was unparked meanwhile, read again.
+   */
+  async store(session: Session, through: number): Promise<boolean> {
     const { spec, source, runtime } = this.#parts
     const { parking, inbox } = runtime.contextStore
     if (this.#advanced.size > 0) await inbox.advance(session, this.#stream!, this.#advanced)
-    return this.#waiting.size === 0 || (await parking.addWaiting(session, spec.name, source.name, this.#waiting))
+    const counts = new Map<string, number>()
+    for (const { key, position } of this.#waiting) if (position <= through) counts.set(key, (counts.get(key) ?? 0) + 1)
+    return counts.size === 0 || (await parking.addWaiting(session, spec.name, source.name, counts))
   }
 }
 

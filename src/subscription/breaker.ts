@@ -9,7 +9,10 @@ export interface BreakerOptions {
   readonly maxMs: number
 }
 
-export const defaultBreaker: BreakerOptions = { keys: 10, firstMs: 1_000, maxMs: 300_000 }
+/** Keys that are tried before "everything fails" is believed; one that succeeds closes the breaker. */
+export const probes = 10
+
+export const defaultBreaker: BreakerOptions = { keys: 10, firstMs: 1_000, maxMs: 30_000 }
 
 export class Breaker {
   readonly #options: BreakerOptions
@@ -22,11 +25,6 @@ export class Breaker {
     this.#random = random
   }
 
-  /** The next failure of another key would open it. */
-  get trips(): boolean {
-    return this.#failing.size >= this.#options.keys - 1
-  }
-
   get isOpen(): boolean {
     return this.#openings > 0
   }
@@ -36,7 +34,7 @@ export class Breaker {
     this.#openings = 0
   }
 
-  /** True: do not park this key, hold everything. */
+  /** True: so many different keys have failed in a row that this one is not parked before another one has been tried. */
   failed(key: string): boolean {
     if (this.#openings > 0) return true
     this.#failing.add(key)

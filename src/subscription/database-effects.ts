@@ -9,15 +9,9 @@ import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { Admissions, runWith } from './admission.ts'
-import { afterFailure, park } from './exhaustion.ts'
+import { park } from './exhaustion.ts'
 import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
-
-/** How far the cursor has come, and whether everything must be held because everything fails. */
-export interface BatchResult {
-  readonly place: Place
-  readonly handled: number
-  readonly breaks: unknown
-}
+import { type BatchResult, OneByOne } from './one-by-one.ts'
 
 /** More open subtransactions than this make a server spill their state (64 on Postgres). */
 const savepointsMax = 50
@@ -41,7 +35,7 @@ export const applyBatch = async (
       if (error instanceof Fenced || parts.stopping().aborted) throw error
       // Which one it was is found by running them one by one; a failure of the database itself shows there again.
     }
-  const chunk = events.slice(0, lane.alone || parts.breaker.isOpen ? 1 : savepointsMax)
+  const chunk = events.slice(0, lane.alone ? 1 : savepointsMax)
   return oneByOne(parts, lane, chunk, chunk.length === events.length ? through : chunk.at(-1)!.position)
 }
 
@@ -75,7 +69,7 @@ const allAtOnce = async (
       for (const event of events) {
         const admission = await admissions.admit(event)
         if (admission.kind === 'park' || event.failure !== undefined) throw new NeedsCare()
-        if (admission.kind === 'wait') admissions.waits(event.key)
+        if (admission.kind === 'wait') admissions.waits(event)
         else if (admission.kind === 'handle') {
           unit.metadataOf(event)
           const running = unit.handling(event, spec.handler)
@@ -90,7 +84,7 @@ const allAtOnce = async (
     const last = events[handled - 1]!
     const place =
       handled === events.length ? end : { position: last.position, eventId: last.id, incarnation: lane.incarnation }
-    if (!(await admissions.store(scope.session))) throw new NeedsCare()
+    if (!(await admissions.store(scope.session, place.position))) throw new NeedsCare()
     await lane.move(parts, scope.session, place)
     return { place, handled, breaks: undefined }
   })
@@ -104,48 +98,10 @@ const oneByOne = async (
   events: readonly EventRecord[],
   through: number,
 ): Promise<BatchResult> => {
-  const { runtime, breaker } = parts
   const end = await placeAt(parts, lane, events.at(-1), through)
-  let succeeded = false
-  const result = await runtime.inTransaction(async (scope): Promise<BatchResult> => {
-    const admissions = await Admissions.open(parts, lane, scope.session, events)
-    let before: Place = { position: lane.position, eventId: lane.eventId, incarnation: lane.incarnation }
-    let handled = 0
-    for (const event of events) {
-      const admission = await admissions.admit(event)
-      if (admission.kind === 'wait') admissions.waits(event.key)
-      else if (admission.kind === 'park') {
-        const dead = admission.error.code === 'PABAL_KEY_DIVERGED'
-        await park(parts, lane, scope, event, {
-          thrown: admission.error,
-          attempt: 0,
-          delayMs: dead ? undefined : 0,
-          from: admission.from,
-        })
-        admissions.parked(event.key)
-      } else if (admission.kind === 'handle') {
-        const failure = await attemptInSavepoint(parts, scope, event, 1)
-        if (failure === undefined) {
-          succeeded = true
-          admissions.passed(event)
-        } else if (breaker.failed(event.key)) {
-          // Not parked: it stays the next event, and everything waits.
-          await admissions.store(scope.session)
-          await lane.move(parts, scope.session, before)
-          return { place: before, handled, breaks: failure.thrown }
-        } else if ((await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: 1 })) === 'parked')
-          admissions.parked(event.key)
-        else admissions.passed(event)
-      }
-      handled++
-      before = { position: event.position, eventId: event.id, incarnation: lane.incarnation }
-    }
-    await admissions.store(scope.session)
-    await lane.move(parts, scope.session, end)
-    return { place: end, handled, breaks: undefined }
-  })
-  if (succeeded) breaker.succeeded()
-  return result
+  return parts.runtime.inTransaction((scope) =>
+    OneByOne.run(parts, lane, scope, events, end, (event) => attemptInSavepoint(parts, scope, event, 1)),
+  )
 }
 
 /** Undefined when it succeeded; its writes and events are undone when it failed. */
@@ -175,12 +131,12 @@ export const parkSuspect = async (parts: SubscriptionParts, lane: Lane, event: E
   await parts.runtime.inTransaction(async (scope) => {
     const admissions = await Admissions.open(parts, lane, scope.session, [event])
     const admission = await admissions.admit(event)
-    if (admission.kind === 'wait') admissions.waits(event.key)
+    if (admission.kind === 'wait') admissions.waits(event)
     else {
       const thrown = new PabalError('PABAL_HANDLER_CRASHED', `${event.type} ${event.id}: its handler did not come back`)
       await park(parts, lane, scope, event, { thrown, attempt: 1, delayMs: undefined })
     }
-    await admissions.store(scope.session)
+    await admissions.store(scope.session, place.position)
     await lane.move(parts, scope.session, place)
   })
   return { place, handled: 1, breaks: undefined }

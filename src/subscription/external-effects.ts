@@ -8,9 +8,10 @@ import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { type Admission, Admissions, runWith } from './admission.ts'
-import { type BatchResult, parkSuspect, placeAt } from './database-effects.ts'
-import { afterFailure, park } from './exhaustion.ts'
+import { probes } from './breaker.ts'
+import { parkSuspect, placeAt } from './database-effects.ts'
 import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
+import { type BatchResult, OneByOne, placeOf } from './one-by-one.ts'
 
 type Run = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly thrown: unknown }
 /** What is known of an event of the batch; `unrun`: an earlier one of its key has failed. */
@@ -82,7 +83,7 @@ export const performBatch = async (
   through: number,
 ): Promise<BatchResult> => {
   if (lane.suspect) return parkSuspect(parts, lane, events[0]!)
-  const batch = events.slice(0, lane.alone || parts.breaker.isOpen ? 1 : events.length)
+  const batch = events.slice(0, lane.alone ? 1 : parts.breaker.isOpen ? probes : events.length)
   const end = await placeAt(
     parts,
     lane,
@@ -186,89 +187,54 @@ class ExternalBatch {
     }
   }
 
+  /** Resolves when the outcome of an event is known. */
+  async #known(index: number): Promise<void> {
+    while (this.#settled[index] === undefined)
+      await new Promise<void>((resolve) => {
+        this.#advanced = resolve
+      })
+  }
+
   async #commitInOrder(): Promise<BatchResult> {
     const stopping = this.#parts.stopping()
     let done = 0
     while (done < this.#events.length) {
-      while (this.#settled[done] === undefined) {
-        const next = new Promise<void>((resolve) => (this.#advanced = resolve))
-        if (this.#settled[done] === undefined) await next
-      }
+      await this.#known(done)
       if (this.#abort.signal.aborted) throw new Fenced(this.#lane)
       let to = done
       while (to < this.#events.length && this.#settled[to] !== undefined) to++
       const { handled, breaks } = await this.#commit(done, to)
       done += handled
+      // Only failures so far, and more to come that may tell whether it is everything: wait for it.
+      if (breaks !== undefined && to < this.#events.length && !stopping.aborted) {
+        await this.#known(to)
+        continue
+      }
       if (breaks !== undefined || handled === 0 || (stopping.aborted && this.#settled[done] === 'unrun')) {
-        const place = {
-          position: this.#lane.position,
-          eventId: this.#lane.eventId,
-          incarnation: this.#lane.incarnation,
-        }
-        return { place, handled: done, breaks }
+        return { place: placeOf(this.#lane), handled: done, breaks }
       }
     }
     return { place: this.#end, handled: done, breaks: undefined }
   }
 
   /** One transaction: outcomes recorded, failures parked, cursor moved over this part of the batch. */
-  async #commit(from: number, to: number): Promise<{ handled: number; breaks: unknown }> {
+  async #commit(from: number, to: number): Promise<BatchResult> {
     const parts = this.#parts
     const lane = this.#lane
-    const { runtime, breaker } = parts
     const part = this.#events.slice(from, to)
-    let succeeded = false
-    const outcome = await runtime.inTransaction(async (scope) => {
-      const admissions = await Admissions.open(parts, lane, scope.session, part)
-      let handled = 0
-      let breaks: unknown
-      for (const [offset, event] of part.entries()) {
-        const settled = this.#settled[from + offset]!
-        const admission = await admissions.admit(event)
-        if (admission.kind === 'wait') admissions.waits(event.key)
-        else if (admission.kind === 'park') {
-          const dead = admission.error.code === 'PABAL_KEY_DIVERGED'
-          await park(parts, lane, scope, event, {
-            thrown: admission.error,
-            attempt: 0,
-            delayMs: dead ? undefined : 0,
-            from: admission.from,
-          })
-          admissions.parked(event.key)
-        } else if (admission.kind === 'handle') {
-          // Unrun though nothing stands in its way: its key was unparked meanwhile, or we stop. The next batch has it.
-          if (settled === 'unrun') break
-          const failure = settled.ok ? await recordResult(parts, scope, event, 1, settled.result) : settled
-          if (failure === undefined) {
-            succeeded = true
-            admissions.passed(event)
-          } else if (parts.signal().aborted) break
-          else if (breaker.failed(event.key)) {
-            breaks = failure.thrown
-            break
-          } else if (
-            (await afterFailure(parts, lane, scope, event, { thrown: failure.thrown, attempt: 1 })) === 'parked'
-          )
-            admissions.parked(event.key)
-          else admissions.passed(event)
-        }
-        handled++
-      }
-      await admissions.store(scope.session)
-      const last = part[handled - 1]
-      const place =
-        from + handled === this.#events.length
-          ? this.#end
-          : {
-              position: last?.position ?? lane.position,
-              eventId: last === undefined ? lane.eventId : last.id,
-              incarnation: lane.incarnation,
-            }
-      await lane.move(parts, scope.session, place)
-      return { handled, breaks, place }
-    })
-    if (succeeded) breaker.succeeded()
-    lane.moved(parts, outcome.place, outcome.handled)
-    return outcome
+    const last = part.at(-1)!
+    const end =
+      to === this.#events.length
+        ? this.#end
+        : { position: last.position, eventId: last.id, incarnation: lane.incarnation }
+    const result = await parts.runtime.inTransaction((scope) =>
+      OneByOne.run(parts, lane, scope, part, end, async (event, index) => {
+        const settled = this.#settled[from + index]!
+        if (settled === 'unrun') return 'unrun'
+        return settled.ok ? recordResult(parts, scope, event, 1, settled.result) : settled
+      }),
+    )
+    lane.moved(parts, result.place, result.handled)
+    return result
   }
 }

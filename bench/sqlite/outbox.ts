@@ -1,0 +1,65 @@
+/** The hand-written way: an outbox table with the columns and indexes of pabal's event table, on `node:sqlite` alone. */
+
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { systemEnvironment } from '../../src/index.ts'
+import { migrations } from '../../src/store/sqlite/migrate.ts'
+import { insertOrder, type Order, orderTable } from './orders.ts'
+
+const columns =
+  'id, key, sequence, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, slot, time_ms'
+const marks = `(${columns.split(', ').map(() => '?')})`
+
+/** An order whose payload is JSON text already. */
+export type Placed = Order & { readonly text: string }
+
+export class Outbox {
+  readonly db: DatabaseSync
+  readonly #begin: StatementSync
+  readonly #commit: StatementSync
+  readonly #order: StatementSync
+  readonly #inserts = new Map<number, StatementSync>()
+
+  constructor(path: string) {
+    this.db = new DatabaseSync(path)
+    this.db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
+    for (const { sql } of migrations) this.db.exec(sql('raw_'))
+    this.db.exec(orderTable)
+    this.#begin = this.db.prepare('BEGIN IMMEDIATE')
+    this.#commit = this.db.prepare('COMMIT')
+    this.#order = this.db.prepare(insertOrder)
+  }
+
+  /** One order row and its event. The key is new, so its sequence needs no look. */
+  place(order: Placed): void {
+    this.#begin.run()
+    this.#order.run(order.orderId, order.total)
+    this.#insert(1).run(...this.#values(order))
+    this.#commit.run()
+  }
+
+  /** One order row and an event for each order, several rows per statement. */
+  placeAll(orders: readonly Placed[], rowsPerStatement: number): void {
+    this.#begin.run()
+    this.#order.run(orders[0]!.orderId, orders[0]!.total)
+    for (let from = 0; from < orders.length; from += rowsPerStatement) {
+      const rows = orders.slice(from, from + rowsPerStatement)
+      this.#insert(rows.length).run(...rows.flatMap((order) => this.#values(order)))
+    }
+    this.#commit.run()
+  }
+
+  #insert(rows: number): StatementSync {
+    let statement = this.#inserts.get(rows)
+    if (statement === undefined) {
+      const values = Array.from({ length: rows }, () => marks).join()
+      statement = this.db.prepare(`INSERT INTO raw_event (${columns}) VALUES ${values}`)
+      this.#inserts.set(rows, statement)
+    }
+    return statement
+  }
+
+  #values({ orderId, text }: Placed): SQLInputValue[] {
+    const { id, now } = systemEnvironment
+    return [id(), orderId, 1, 'ordering.order-placed', 1, text, null, null, null, 0, null, 0, now()]
+  }
+}
