@@ -18,7 +18,7 @@ export interface BatchResult {
   readonly breaks: unknown
 }
 
-/** Undefined: it succeeded. 'unrun': it has not been run, and what follows must wait for the next batch. */
+/** Undefined: it succeeded. 'unrun': it has not been run. */
 export type Attempt = { readonly thrown: unknown } | 'unrun' | undefined
 
 /** A failure that is not acted on yet: is it this key, or everything? */
@@ -97,7 +97,7 @@ export class OneByOne {
     else if (admission.kind === 'park') await this.#parkAt(event, admission.error, admission.from)
     else if (admission.kind === 'handle') {
       const outcome = await attempt()
-      if (outcome === 'unrun') return false
+      if (outcome === 'unrun') return this.#unrun(event)
       if (outcome === undefined) {
         breaker.succeeded()
         await this.#release()
@@ -106,6 +106,16 @@ export class OneByOne {
       else if (breaker.failed(event.key)) this.#suspended.set(event.key, { event, thrown: outcome.thrown, behind: [] })
       else await this.#fail(event, outcome.thrown)
     }
+    return true
+  }
+
+  /**
+   * An earlier event of its key failed and was left out by policy after this batch had begun. The key is taken up again from
+   * here, on its own: what has been run behind it must not be run twice for its sake.
+   */
+  async #unrun(event: EventRecord): Promise<boolean> {
+    if (this.#parts.stopping().aborted) return false
+    await this.#parkAt(event, new Error('not run yet: an earlier event of its key was left out'), event.sequence)
     return true
   }
 
