@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { holds, json, type Result, table } from './report.ts'
 import { append } from './sqlite/append.ts'
+import { dispatch } from './sqlite/dispatch.ts'
 
 const { values } = parseArgs({
   options: {
@@ -20,7 +21,7 @@ const { values } = parseArgs({
 })
 
 type Part = (folder: string, rounds: number) => Promise<Result[]>
-const parts: Readonly<Record<string, Part>> = { append }
+const parts: Readonly<Record<string, Part>> = { append, dispatch }
 
 const results: Result[] = []
 for (const [name, part] of Object.entries(parts)) {

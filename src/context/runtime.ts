@@ -205,19 +205,20 @@ export class ContextRuntime {
     const outer = scopeOf(this.database)
     const cause: Cause = { id, correlationId: id, hopCount: 0, traceparent: options.traceparent }
     const work = (scope: Scope) => this.#handle(scope, spec, { id, data }, options, cause)
-    if (outer !== undefined) return this.#apart(outer, () => work(outer))
     const { idempotencyKey } = options
-    if (idempotencyKey !== undefined)
-      return this.inTransaction(async (scope) => {
-        const recorded = await this.#recorded(scope.session, idempotencyKey, command.type)
-        if (recorded !== undefined) return recorded.value as SendResult
-        const result = await this.#apart(scope, async () => {
-          await work(scope)
-          await within(scope, () => scope.flush())
-        })
-        await this.#record(scope.session, idempotencyKey, command.type, result)
-        return result
+    const answer = async (scope: Scope): Promise<SendResult> => {
+      if (idempotencyKey === undefined) return this.#apart(scope, () => work(scope))
+      const recorded = await this.#recorded(scope.session, idempotencyKey, command.type)
+      if (recorded !== undefined) return recorded.value as SendResult
+      const result = await this.#apart(scope, async () => {
+        await work(scope)
+        await within(scope, () => scope.flush())
       })
+      await this.#record(scope.session, idempotencyKey, command.type, result)
+      return result
+    }
+    if (outer !== undefined) return answer(outer)
+    if (idempotencyKey !== undefined) return this.inTransaction(answer)
     try {
       await this.inTransaction(work)
       return { ok: true }

@@ -210,9 +210,11 @@ export class SqliteDatabase implements Database {
     if (this.#reader === undefined) {
       // In memory there is one connection: wait, so that nothing uncommitted is seen.
       await this.#lock()
+      this.#writer.exec('PRAGMA query_only = 1')
       try {
         return await this.#readOn(this.#writer, fn)
       } finally {
+        this.#writer.exec('PRAGMA query_only = 0')
         this.#mutex.release()
       }
     }

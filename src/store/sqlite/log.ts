@@ -135,7 +135,8 @@ export const createLog = (p: string): Log => {
     byCorrelation: (session, correlationId, limit) =>
       rows(
         session,
-        `SELECT ${columns} FROM ${p}event WHERE id = ?1 OR correlation_id = ?1 ORDER BY position LIMIT ?2`,
+        `SELECT ${columns} FROM ${p}event WHERE id = ? OR correlation_id = ? ORDER BY position LIMIT ?`,
+        correlationId,
         correlationId,
         limit,
       ),

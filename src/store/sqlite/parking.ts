@@ -31,7 +31,7 @@ export const createParking = (p: string): Parking => {
   return {
     oldestNeeded: (session, source, consumer) => {
       const row = on(session)
-        .prepare(`SELECT min(position) AS position FROM ${p}parked WHERE source = ?1 AND (?2 IS NULL OR consumer = ?2)`)
+        .prepare(`SELECT min(position) AS position FROM ${p}parked WHERE source = ? AND consumer = coalesce(?, consumer)`)
         .get(source, consumer ?? null)
       return row?.['position'] === null ? undefined : Number(row?.['position'])
     },
@@ -141,7 +141,7 @@ export const createParking = (p: string): Parking => {
 
     skipped: (session, consumer, limit) =>
       on(session)
-        .prepare(`SELECT * FROM ${p}skipped WHERE ?1 IS NULL OR consumer = ?1 ORDER BY at_ms DESC LIMIT ?2`)
+        .prepare(`SELECT * FROM ${p}skipped WHERE consumer = coalesce(?, consumer) ORDER BY at_ms DESC LIMIT ?`)
         .all(consumer ?? null, limit) as unknown as SkippedEvent[],
   }
 }

@@ -1,0 +1,67 @@
+/** The EventBus of `@nestjs/cqrs` with three handlers, as Nest wires it. Its packages are the bench's own, installed on demand. */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+
+const folder = join(import.meta.dirname, '..')
+
+const install = (): void => {
+  if (existsSync(join(folder, 'node_modules/@nestjs/cqrs'))) return
+  process.stderr.write('installing what pabal is compared with …\n')
+  const { status } = spawnSync('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  if (status !== 0) throw new Error('npm ci --prefix bench failed')
+}
+
+// The small part of their types that is used here: the repository is checked without them being installed.
+type Decorate = (target: object) => void
+interface Nest {
+  readonly Module: (options: { imports: readonly unknown[]; providers: readonly unknown[] }) => Decorate
+  readonly NestFactory: {
+    createApplicationContext(module: object, options: { logger: false }): Promise<NestApplication>
+  }
+  readonly CqrsModule: { forRoot(): unknown }
+  readonly EventsHandler: (...events: object[]) => Decorate
+  readonly EventBus: unique symbol
+}
+interface NestApplication {
+  get(token: unknown): { publish(event: object): unknown }
+  close(): Promise<void>
+}
+
+const load = (): Nest => {
+  install()
+  const require = createRequire(join(folder, 'package.json'))
+  require('reflect-metadata')
+  return { ...require('@nestjs/common'), ...require('@nestjs/core'), ...require('@nestjs/cqrs') } as Nest
+}
+
+export interface NestBus<Event> {
+  publish(event: Event): void
+  close(): Promise<void>
+}
+
+/** Each of three handlers calls `handled` with each event. */
+export const nestBus = async <Event extends object>(
+  eventClass: new (...given: never[]) => Event,
+  handled: (event: Event) => void,
+): Promise<NestBus<Event>> => {
+  const { Module, NestFactory, CqrsModule, EventsHandler, EventBus } = load()
+  const handlers = [1, 2, 3].map(() => {
+    class Handler {
+      handle(event: Event): void {
+        handled(event)
+      }
+    }
+    EventsHandler(eventClass)(Handler)
+    return Handler
+  })
+  class App {}
+  Module({ imports: [CqrsModule.forRoot()], providers: handlers })(App)
+  const app = await (await NestFactory.createApplicationContext(App, { logger: false }) as NestApplication & { init(): Promise<NestApplication> }).init()
+  const bus = app.get(EventBus)
+  return { publish: (event) => void bus.publish(event), close: () => app.close() }
+}
