@@ -17,8 +17,8 @@ const marks = (count: number): string => Array.from({ length: count }, () => '?'
 export const createLog = (p: string): Log => {
   const insert = `INSERT INTO ${p}event (id, key, sequence, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, slot, time_ms) VALUES (${marks(13)})`
   const lastSequence = `SELECT coalesce(
-    (SELECT sequence FROM ${p}event WHERE key = ?1 ORDER BY sequence DESC LIMIT 1),
-    (SELECT sequence FROM ${p}key_head WHERE key = ?1), 0) AS sequence`
+    (SELECT sequence FROM ${p}event WHERE key = ? ORDER BY sequence DESC LIMIT 1),
+    (SELECT sequence FROM ${p}key_head WHERE key = ?), 0) AS sequence`
   const headSql = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = '${p}event'), 0) AS position, (SELECT value FROM ${p}meta WHERE name = 'incarnation') AS incarnation`
   const head = (session: Session): Head => on(session).prepare(headSql).get() as unknown as Head
 
@@ -39,7 +39,7 @@ export const createLog = (p: string): Log => {
       for (const event of events) {
         const { key, id } = event
         const last =
-          sequences.get(key) ?? (connection.prepare(lastSequence).get(key) as unknown as { sequence: number }).sequence
+          sequences.get(key) ?? (connection.prepare(lastSequence).get(key, key) as unknown as { sequence: number }).sequence
         if (event.expectedSequence !== undefined && event.expectedSequence !== last)
           throw new PabalError(
             'PABAL_SEQUENCE_CONFLICT',
