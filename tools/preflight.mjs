@@ -1,6 +1,6 @@
 // Says in plain words that the running Node cannot run this repository, where Node itself would say a syntax error.
-// Runs before every npm script, and as `prepare` at the end of an installation: npm runs that one in this repository
-// only, where a `preinstall` would run, and fail, on every machine that installs the published package.
+// Runs before every npm script, and in no install hook: npm would run that, or warn of it, on every machine that installs
+// the published package.
 //
 // Plain old JavaScript without imports: it has to parse on the very Node that it turns away.
 // A version as argument (v16.20.2) is judged in place of the running one; the test uses it.

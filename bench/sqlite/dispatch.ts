@@ -19,10 +19,11 @@ const units = (schema: 'zod' | 'anything', events: number): Contender => {
   )
   const create = () => createApp({ contexts: [at(':memory:', handlers)] })
   let app = create()
-  let next = 0
+  let orders: readonly Order[] = []
   return {
     prepare: async () => {
       handled = 0
+      orders = newOrders(events)
       app = create()
       await app.context(context).read(() => undefined)
     },
@@ -30,7 +31,7 @@ const units = (schema: 'zod' | 'anything', events: number): Contender => {
       const running = app.context(context)
       for (let raised = 0; raised < events; raised += raisesPerUnit)
         await running.transaction(({ raise }) => {
-          for (let i = 0; i < raisesPerUnit; i++) raise(OrderPlaced, newOrder(next++))
+          for (let i = raised; i < raised + raisesPerUnit; i++) raise(OrderPlaced, orders[i]!)
         })
       return events
     },
@@ -45,11 +46,14 @@ const emitter = (events: number): Contender => {
   let handled = 0
   const emitting = new EventEmitter()
   for (let i = 0; i < 3; i++) emitting.on('order-placed', () => void handled++)
-  let next = 0
+  let orders: readonly Order[] = []
   return {
-    run: () => {
+    prepare: () => {
       handled = 0
-      for (let i = 0; i < events; i++) emitting.emit('order-placed', newOrder(next++))
+      orders = newOrders(1_000)
+    },
+    run: () => {
+      for (let i = 0; i < events; i++) emitting.emit('order-placed', orders[i % 1_000])
       return events
     },
     after: () => check(handled, events),
@@ -66,12 +70,15 @@ class OrderPlacedEvent {
 const nest = async (events: number): Promise<Contender & { close(): Promise<void> }> => {
   let handled = 0
   const bus = await nestBus(OrderPlacedEvent, () => void handled++)
-  let next = 0
+  let orders: readonly Order[] = []
   return {
-    run: async () => {
+    prepare: () => {
       handled = 0
+      orders = newOrders(events)
+    },
+    run: async () => {
       for (let published = 0; published < events; published += raisesPerUnit) {
-        for (let i = 0; i < raisesPerUnit; i++) bus.publish(new OrderPlacedEvent(newOrder(next++)))
+        for (let i = published; i < published + raisesPerUnit; i++) bus.publish(new OrderPlacedEvent(orders[i]!))
         // Its handlers run at once, what it does after them a turn later.
         await setImmediate()
       }
@@ -81,6 +88,8 @@ const nest = async (events: number): Promise<Contender & { close(): Promise<void
     close: () => bus.close(),
   }
 }
+
+const newOrders = (count: number): readonly Order[] => Array.from({ length: count }, (_, n) => newOrder(n))
 
 const check = (handled: number, events: number): void => {
   if (handled !== events * 3) throw new Error(`${handled} of ${events * 3} deliveries`)
