@@ -33,17 +33,23 @@ export class Outbox {
   place(order: Placed): void {
     this.#begin.run()
     this.#order.run(order.orderId, order.total)
-    this.#insert(1).run(...this.#values(order))
+    this.#insert(1).run(...this.#values(order, null))
     this.#commit.run()
   }
 
-  /** One order row and an event for each order, several rows per statement. */
+  /** One order row and an event for each order, several rows per statement; the first event correlates the rest. */
   placeAll(orders: readonly Placed[], rowsPerStatement: number): void {
     this.#begin.run()
     this.#order.run(orders[0]!.orderId, orders[0]!.total)
+    let correlationId: string | null = null
     for (let from = 0; from < orders.length; from += rowsPerStatement) {
-      const rows = orders.slice(from, from + rowsPerStatement)
-      this.#insert(rows.length).run(...rows.flatMap((order) => this.#values(order)))
+      const values: SQLInputValue[] = []
+      for (const order of orders.slice(from, from + rowsPerStatement)) {
+        const row = this.#values(order, correlationId)
+        correlationId ??= row[0] as string
+        values.push(...row)
+      }
+      this.#insert(rowsPerStatement).run(...values)
     }
     this.#commit.run()
   }
@@ -58,8 +64,8 @@ export class Outbox {
     return statement
   }
 
-  #values({ orderId, text }: Placed): SQLInputValue[] {
+  #values({ orderId, text }: Placed, correlationId: string | null): SQLInputValue[] {
     const { id, now } = systemEnvironment
-    return [id(), orderId, 1, 'ordering.order-placed', 1, text, null, null, null, 0, null, 0, now()]
+    return [id(), orderId, 1, 'ordering.order-placed', 1, text, null, correlationId, null, 0, null, 0, now()]
   }
 }

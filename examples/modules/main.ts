@@ -3,6 +3,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import type { App } from 'pabal'
 import type { CompletedOrder } from './contract.ts'
 import { delivery, hireCourier } from './delivery.ts'
 import { completeOrder } from './direct/purchase.ts'
@@ -17,6 +19,14 @@ const say = (line: string): void => console.log(line)
 const show = (modules: Taken): void => {
   for (const [module, orders] of Object.entries(modules))
     say(`     ${module.padEnd(9)} has ${orders.length === 0 ? 'nothing' : `order ${orders.join(' and ')}`}`)
+}
+/** What the modules have once a condition holds. */
+const until = async (shop: App, condition: (modules: Taken) => boolean): Promise<Taken> => {
+  for (;;) {
+    const modules = await taken(shop)
+    if (condition(modules)) return modules
+    await setTimeout(5)
+  }
 }
 const told = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
@@ -54,11 +64,10 @@ try {
     await shop.send(CompleteOrder, seoul)
     await shop.send(CompleteOrder, jeju)
     say('   Both purchases stand. Order 2 waits at delivery, and only there.')
-    await shop.settle({ withinMs: 300 }).catch((error: unknown) => say(`   ${told(error)}`))
-    show(await taken(shop))
+    show(await until(shop, ({ logistics, delivery: booked }) => logistics.length === 2 && booked.length === 1))
     await shop.context(delivery).transaction(({ tx }) => hireCourier(tx, 'Jeju', 'Park'))
     await shop.settle()
-    say('   A courier is hired, the next try succeeds.')
+    say('   A courier is hired. The next try, within a second, succeeds.')
     show(await taken(shop))
   }
 } finally {

@@ -30,11 +30,7 @@ export const createShop = (phase: Phase, fileOf: (module: string) => string): Ap
   })
 
 /** The orders that each module has taken note of. */
-export interface Taken {
-  readonly purchase: readonly string[]
-  readonly logistics: readonly string[]
-  readonly delivery: readonly string[]
-}
+export type Taken = Readonly<Record<'purchase' | 'logistics' | 'delivery', readonly string[]>>
 
 export const taken = async (app: App): Promise<Taken> => ({
   purchase: await app.context(purchase).read(({ tx }) => orderIds(tx.all('select order_id from purchase'))),

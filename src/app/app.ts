@@ -66,7 +66,8 @@ export interface App extends AsyncDisposable {
     readonly composition: Composition
     readonly environment: Environment
     readonly limits: Limits
-    open(): Promise<OpenedApp>
+    /** Opens at the first call. `existing`: creates, migrates and prepares nothing; for looking and operating. */
+    open(options?: { readonly existing?: boolean }): Promise<OpenedApp>
   }
 }
 
@@ -106,7 +107,7 @@ class RunningApp {
       composition: this.#composition,
       environment: this.#environment,
       limits: this.#limits,
-      open: () => this.#open(),
+      open: ({ existing = false } = {}) => this.#open(existing),
     }
   }
 
@@ -114,7 +115,7 @@ class RunningApp {
     return this.#options.onWarning ?? warnProcess
   }
 
-  #open(): Promise<OpenedApp> {
+  #open(existing = false): Promise<OpenedApp> {
     if (this.#stopped !== undefined)
       return Promise.reject(new PabalError('PABAL_STORE_CLOSED', 'the app has been stopped'))
     if (this.#opened === undefined) {
@@ -125,6 +126,7 @@ class RunningApp {
         leaseMs,
         breaker,
         warn: this.#warn,
+        existing,
       })
       // What could not be opened may be opened later.
       this.#opened.catch(() => (this.#opened = undefined))

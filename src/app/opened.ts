@@ -21,6 +21,8 @@ export interface OpenOptions {
   readonly leaseMs: number | undefined
   readonly breaker: BreakerOptions | undefined
   readonly warn: (what: string, error: unknown) => void
+  /** For looking and operating: creates, migrates and prepares nothing. */
+  readonly existing?: boolean
 }
 
 /** A log that this process can read: of its own contexts, and of those that the exchange reaches. */
@@ -53,11 +55,11 @@ export class OpenedApp {
   static async open(composition: Composition, options: OpenOptions): Promise<OpenedApp> {
     const databases = new Map<unknown, Database>()
     try {
-      const logs = await openLogs(composition, databases, options.environment)
+      const logs = await openLogs(composition, databases, options)
       const runtimes = new Map<string, ContextRuntime>()
       for (const bound of composition.contexts) {
         const runtime = runtimeOf(bound, logs, options)
-        await prepare(runtime, bound, options.warn)
+        if (options.existing !== true) await prepare(runtime, bound, options.warn)
         runtimes.set(runtime.name, runtime)
       }
       wireImmediate(composition, runtimes)
@@ -85,14 +87,14 @@ export class OpenedApp {
 const openLogs = async (
   composition: Composition,
   databases: Map<unknown, Database>,
-  environment: Environment,
+  { environment, existing = false }: OpenOptions,
 ): Promise<Map<string, OpenLog>> => {
   const logs = new Map<string, OpenLog>()
   for (const bound of [...composition.contexts, ...composition.remote]) {
     const { database: source } = bound['~pabal'].store
     let database = databases.get(source.identity)
-    if (database === undefined) databases.set(source.identity, (database = await source.open(environment)))
-    logs.set(nameOf(bound), { bound, database, store: await database.context(nameOf(bound)), bell: new Bell() })
+    if (database === undefined) databases.set(source.identity, (database = await source.open(environment, { existing })))
+    logs.set(nameOf(bound), { bound, database, store: await database.context(nameOf(bound), { existing }), bell: new Bell() })
   }
   return logs
 }

@@ -6,6 +6,7 @@ import { PabalError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { CommandDefinition, EntryDefinition } from '../event/definition.ts'
 import type { Cause, EventRecord } from '../event/envelope.ts'
+import { encodeJson } from '../event/json.ts'
 import type { ContextStore, Database, Session, Store } from '../store/store.ts'
 import type { CommandSpec, ContextFacts, Unit } from './definition.ts'
 import { enclosingScope, Scope, scopeOf, type UnitOfWork, within } from './unit-of-work.ts'
@@ -104,27 +105,28 @@ export class ContextRuntime {
   }
 
   async transaction(fn: (unit: UnitOfWork) => unknown, options: UnitOptions = {}, cause?: Cause): Promise<unknown> {
+    const work = (scope: Scope) => this.#once(scope, options, 'transaction', () => this.#run(scope, fn, options, cause))
     const outer = scopeOf(this.database)
-    if (outer !== undefined) return this.#joinScope(outer, fn)
-    const { idempotencyKey } = options
-    return this.inTransaction(async (scope) => {
-      if (idempotencyKey === undefined) return this.#run(scope, fn, options, cause)
-      const recorded = await this.#recorded(scope.session, idempotencyKey, 'transaction')
-      if (recorded !== undefined) return recorded.value
-      const result = await this.#run(scope, fn, options, cause)
-      await scope.flush()
-      await this.#record(scope.session, idempotencyKey, 'transaction', result)
-      return result
-    })
+    return outer === undefined ? this.inTransaction(work) : this.#joinScope(outer, work)
   }
 
-  async #joinScope(scope: Scope, fn: (unit: UnitOfWork) => unknown): Promise<unknown> {
+  async #joinScope<R>(scope: Scope, work: (scope: Scope) => Promise<R>): Promise<R> {
     try {
-      return await fn(scope.unitOf(this))
+      return await scope.inTurn(() => scope.unitOf(this).keepingMetadata(() => work(scope)))
     } catch (error) {
       scope.failure ??= { error }
       throw error
     }
+  }
+
+  /** Runs the work, or gives what was recorded for its idempotency key; both in the transaction of the effects. */
+  async #once<R>(scope: Scope, { idempotencyKey }: UnitOptions, what: string, work: () => Promise<R>): Promise<R> {
+    if (idempotencyKey === undefined) return work()
+    const recorded = await this.#recorded(scope.session, idempotencyKey, what)
+    if (recorded !== undefined) return recorded.value as R
+    const result = await work()
+    await this.#record(scope.session, idempotencyKey, what, result)
+    return result
   }
 
   async #run(scope: Scope, fn: (unit: UnitOfWork) => unknown, options: UnitOptions, cause?: Cause): Promise<unknown> {
@@ -135,8 +137,8 @@ export class ContextRuntime {
   #begin(scope: Scope, options: UnitOptions, cause: Cause | undefined): UnitOfWork {
     const unit = scope.unitOf(this)
     if (options.metadata !== undefined) unit.metadataFrom(options.metadata)
-    const { traceparent } = options
-    if (cause !== undefined) unit.causedBy(traceparent === undefined ? cause : { ...cause, traceparent })
+    scope.traceparent = options.traceparent ?? scope.traceparent
+    scope.cause = cause ?? scope.cause
     return unit
   }
 
@@ -147,8 +149,7 @@ export class ContextRuntime {
       const result = await this.database.transaction(async (session) => {
         scope = new Scope(this.database, session, enclosingScope())
         const value = await fn(scope)
-        await within(scope, () => scope!.flush())
-        scope.close()
+        await within(scope, () => scope!.finish())
         return value
       })
       this.#afterCommit(scope!)
@@ -185,9 +186,12 @@ export class ContextRuntime {
     return this.database.join(own, async (session) => {
       const scope = new Scope(this.database, session, enclosingScope())
       try {
-        const result = await this.#run(scope, fn, options)
-        await within(scope, () => scope.flush())
-        return result
+        // Apart, so that a caller who catches the error and commits has neither half of it.
+        return await scope.savepoint(async () => {
+          const result = await this.#run(scope, fn, options)
+          await within(scope, () => scope.finish())
+          return result
+        })
       } finally {
         scope.close()
       }
@@ -203,22 +207,18 @@ export class ContextRuntime {
     const data = command['~pabal'].parse(input)
     const id = this.environment.id()
     const outer = scopeOf(this.database)
-    const cause: Cause = { id, correlationId: id, hopCount: 0, traceparent: options.traceparent }
-    const work = (scope: Scope) => this.#handle(scope, spec, { id, data }, options, cause)
-    const { idempotencyKey } = options
-    const answer = async (scope: Scope): Promise<SendResult> => {
-      if (idempotencyKey === undefined) return this.#apart(scope, () => work(scope))
-      const recorded = await this.#recorded(scope.session, idempotencyKey, command.type)
-      if (recorded !== undefined) return recorded.value as SendResult
-      const result = await this.#apart(scope, async () => {
-        await work(scope)
-        await within(scope, () => scope.flush())
-      })
-      await this.#record(scope.session, idempotencyKey, command.type, result)
-      return result
-    }
-    if (outer !== undefined) return answer(outer)
-    if (idempotencyKey !== undefined) return this.inTransaction(answer)
+    const work = (scope: Scope) => this.#handle(scope, spec, { id, data }, options)
+    const once = (scope: Scope, apart: () => Promise<void>): Promise<SendResult> =>
+      this.#once(scope, options, command.type, () => this.#apart(scope, apart))
+    // Not flushed here: what the outer unit has raised before must not be handled in a part that may be undone.
+    if (outer !== undefined) return once(outer, () => outer.unitOf(this).keepingMetadata(() => work(outer)))
+    if (options.idempotencyKey !== undefined)
+      return this.inTransaction((scope) =>
+        once(scope, async () => {
+          await work(scope)
+          await within(scope, () => scope.flush())
+        }),
+      )
     try {
       await this.inTransaction(work)
       return { ok: true }
@@ -233,9 +233,15 @@ export class ContextRuntime {
     spec: CommandSpec,
     command: { id: string; data: unknown },
     options: UnitOptions,
-    cause: Cause,
   ): Promise<void> {
-    const unit = this.#begin(scope, options, cause)
+    const unit = this.#begin(scope, options, undefined)
+    const origin = scope.cause ?? scope.root
+    const cause: Cause = {
+      id: command.id,
+      correlationId: origin?.correlationId ?? command.id,
+      hopCount: scope.cause === undefined ? 0 : scope.cause.hopCount + 1,
+      traceparent: options.traceparent ?? origin?.traceparent ?? scope.traceparent,
+    }
     const refuse = (code: string, detail: unknown): Error =>
       new Refused(spec.command.type, code, spec.command['~pabal'].parseRefusal(code, detail))
     const face = {
@@ -250,7 +256,7 @@ export class ContextRuntime {
       on: unit.on,
       refuse,
     }
-    await within(scope, () => spec.handler(command as never, face as never))
+    await within(scope, () => unit.handling(cause, () => spec.handler(command as never, face as never)))
   }
 
   /** Runs work that may be refused so that only its own writes and events are undone then. */
@@ -276,14 +282,14 @@ export class ContextRuntime {
   }
 
   async #record(session: Session, key: string, what: string, result: unknown): Promise<void> {
-    let text: string | undefined
+    await this.contextStore.units.put(session, key, what, result === undefined ? '' : this.#encodeResult(key, result))
+  }
+
+  #encodeResult(key: string, result: unknown): string {
     try {
-      text = result === undefined ? '' : JSON.stringify(result)
-    } catch {
-      text = undefined
+      return encodeJson(result, this.limits, `the result of the unit with key ${JSON.stringify(key)}`)
+    } catch (error) {
+      throw new PabalError('PABAL_RESULT_NOT_JSON', (error as Error).message, { cause: error })
     }
-    if (text === undefined)
-      throw new PabalError('PABAL_RESULT_NOT_JSON', `the result of the unit with key ${JSON.stringify(key)}`)
-    await this.contextStore.units.put(session, key, what, text)
   }
 }

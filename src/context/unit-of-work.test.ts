@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { eventually, gate, quiet } from '../../test/support/eventually.ts'
 import { testFolder } from '../../test/support/folder.ts'
-import { logOf, OrderCancelled, OrderPaid, OrderPlaced, ordering, shipping, ShipmentOpened, testApp } from '../../test/support/shop.ts'
+import { logOf, OrderCancelled, OrderPaid, OrderPlaced, ordering, rowsOf, shipping, ShipmentOpened, testApp } from '../../test/support/shop.ts'
 
 const withCode = (code: string, message?: RegExp): unknown =>
   expect.objectContaining({ code, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })
@@ -134,6 +134,16 @@ describe('raising', () => {
 })
 
 describe('one append before COMMIT', () => {
+  test('the caller’s trace is stored with every event', async () => {
+    const { path, context } = await openOrdering()
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+    await context.transaction(({ raise }) => {
+      raise(OrderPlaced, order('a'))
+      raise(OrderPlaced, order('b'))
+    }, { traceparent })
+    expect(rowsOf(path, 'SELECT traceparent FROM pabal_ordering_event')).toEqual([{ traceparent }, { traceparent }])
+  })
+
   test('sequences of interleaved keys and units go on without a gap', async () => {
     const { path, context } = await openOrdering()
     await context.transaction(({ raise }) => {
@@ -518,6 +528,7 @@ describe('messages', () => {
         handlers: [notes.on(SendSms, 'sms', ({ data }) => sent.push(data.to), { effects: 'external' })],
       }),
     ])
+    await app.start()
     await app.context(notes).transaction(({ raise, post }) => {
       raise(Noted, { id: '1' })
       post(SendSms, { to: 'with the unit' })

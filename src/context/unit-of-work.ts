@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { isPromise } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
+import { Mutex } from '../core/mutex.ts'
 import type { EntryDefinition, EventDefinition, InputOf } from '../event/definition.ts'
 import { type Cause, EventRecord } from '../event/envelope.ts'
 import { encodeJson } from '../event/json.ts'
@@ -12,6 +13,23 @@ import type { ContextRuntime } from './runtime.ts'
 
 type Listener = (event: EventRecord, unit: UnitOfWork) => unknown
 
+/** How long one part of a unit waits for another. */
+const turnMs = 10_000
+
+/** A command or a nested transaction inside a scope. */
+class Part {
+  readonly scope: Scope
+  readonly parent: Part | undefined
+  readonly turns = new Mutex()
+  open = true
+
+  constructor(scope: Scope, parent: Part | undefined) {
+    this.scope = scope
+    this.parent = parent
+  }
+}
+const parts = new AsyncLocalStorage<Part>()
+
 /** One transaction of one database, and the units of the contexts that take part in it. */
 export class Scope {
   readonly database: Database
@@ -19,13 +37,25 @@ export class Scope {
   readonly parent: Scope | undefined
   /** Set when a joined inner transaction has failed: the whole must not commit, even if the error was caught. */
   failure: { readonly error: unknown } | undefined
+  /** The event or command that the running code handles: what it raises was caused by that. */
+  cause: Cause | undefined
+  /** The first event raised without a cause: all that one unit raises belongs together. */
+  root: Cause | undefined
+  /** The caller's trace, for what has no cause to take it from. */
+  traceparent: string | undefined
   #open = true
+  readonly #whole = new Part(this, undefined)
   readonly #units = new Map<string, UnitOfWork>()
 
   constructor(database: Database, session: Session, parent: Scope | undefined) {
     this.database = database
     this.session = session
     this.parent = parent
+    if (parent?.open === true) {
+      this.cause = parent.cause
+      this.root = parent.root
+      this.traceparent = parent.traceparent
+    }
   }
 
   get open(): boolean {
@@ -44,6 +74,12 @@ export class Scope {
 
   get units(): Iterable<UnitOfWork> {
     return this.#units.values()
+  }
+
+  /** True when a unit has listeners of its own: they hear what is raised up to the next flush. */
+  get listens(): boolean {
+    for (const unit of this.#units.values()) if (unit.listens) return true
+    return false
   }
 
   /** Runs before-commit handlers, round by round, then appends everything raised: one append per context, before COMMIT. */
@@ -74,24 +110,66 @@ export class Scope {
     for (const unit of this.#units.values()) {
       const appending = unit.append(this.session)
       if (isPromise(appending)) await appending
+      unit.forgetListeners()
     }
   }
 
+  /** The last flush. Nobody can raise after the last append: work that was not awaited would be lost between it and COMMIT. */
+  async finish(): Promise<void> {
+    do await this.flush()
+    while ([...this.#units.values()].some(({ hasPending }) => hasPending))
+    this.close()
+  }
+
   /** Runs `fn` so that its writes and what it raises can be undone alone: they are when it throws. */
-  async savepoint<R>(fn: () => Promise<R>): Promise<R> {
-    const marks = new Map([...this.#units.values()].map((unit) => [unit, unit.mark()]))
+  savepoint<R>(fn: () => Promise<R>): Promise<R> {
+    return this.inTurn(async () => {
+      const { failure, root } = this
+      const marks = new Map([...this.#units.values()].map((unit) => [unit, unit.mark()]))
+      try {
+        return await this.session.savepoint(fn)
+      } catch (error) {
+        for (const unit of this.#units.values()) unit.forgetSince(marks.get(unit) ?? start)
+        // What had failed inside is undone with it.
+        this.failure = failure
+        this.root = root
+        throw error
+      }
+    })
+  }
+
+  /** Runs parts that were begun at once one after the other: savepoints nest, and what is undone would take the other's work with it. */
+  async inTurn<R>(fn: () => Promise<R>): Promise<R> {
+    const around = this.#partAround()
+    const turn = around.turns.acquire(turnMs)
+    if (turn !== true && !(await turn))
+      throw new PabalError('PABAL_STORE_BUSY', `another part of this unit of work ran for more than ${turnMs} ms`)
+    const part = new Part(this, parts.getStore())
     try {
-      return await this.session.savepoint(fn)
-    } catch (error) {
-      for (const unit of this.#units.values()) unit.forgetSince(marks.get(unit) ?? 0)
-      throw error
+      return await parts.run(part, fn)
+    } finally {
+      part.open = false
+      around.turns.release()
     }
+  }
+
+  #partAround(): Part {
+    for (let part = parts.getStore(); part !== undefined; part = part.parent)
+      if (part.scope === this && part.open) return part
+    return this.#whole
   }
 
   close(): void {
     this.#open = false
   }
 }
+
+/** How far a unit had come. */
+interface Mark {
+  readonly raised: number
+  readonly listeners: ReadonlyMap<string, readonly Listener[]> | undefined
+}
+const start: Mark = { raised: 0, listeners: undefined }
 
 const scopes = new AsyncLocalStorage<Scope>()
 
@@ -135,8 +213,6 @@ export class UnitOfWork {
   readonly runtime: ContextRuntime
   readonly #scope: Scope
   #tx: unknown
-  #cause: Cause | undefined
-  #root: Cause | undefined
   #metadataText: string | null | undefined
   #metadata: unknown
   #raised: EventRecord[] = []
@@ -167,9 +243,13 @@ export class UnitOfWork {
     return this.#raised
   }
 
-  /** What is raised from now on was caused by this event or command. */
-  causedBy(cause: Cause | undefined): void {
-    this.#cause = cause
+  get listens(): boolean {
+    return this.#listeners !== undefined
+  }
+
+  /** True when something raised is not appended yet. */
+  get hasPending(): boolean {
+    return this.#appended < this.#raised.length
   }
 
   /** Common metadata from the caller. @throws PABAL_METADATA_INVALID */
@@ -185,6 +265,18 @@ export class UnitOfWork {
       throw new PabalError('PABAL_METADATA_INVALID', (error as Error).message, { cause: error })
     }
     this.#metadataText = encodeJson(this.#metadata, this.runtime.limits, `metadata of '${this.runtime.name}'`)
+  }
+
+  /** Runs code that may set the metadata, and gives the former back afterwards. */
+  async keepingMetadata<R>(fn: () => R): Promise<Awaited<R>> {
+    const text = this.#metadataText
+    const value = this.#metadata
+    try {
+      return await fn()
+    } finally {
+      this.#metadataText = text
+      this.#metadata = value
+    }
   }
 
   /** Common metadata of an own event, or what the context derives from a foreign one. */
@@ -232,8 +324,9 @@ export class UnitOfWork {
       throw new PabalError('PABAL_UNKNOWN_EVENT_TYPE', `${given.type} is not registered in '${runtime.name}'`)
     const data = definition['~pabal'].parse(input)
     const id = runtime.environment.id()
-    const cause = this.#cause ?? this.#root
-    const hopCount = this.#cause === undefined ? 0 : this.#cause.hopCount + 1
+    const scope = this.#scope
+    const cause = scope.cause ?? scope.root
+    const hopCount = scope.cause === undefined ? 0 : scope.cause.hopCount + 1
     if (hopCount > runtime.limits.hops)
       throw new PabalError(
         'PABAL_HOP_LIMIT',
@@ -250,15 +343,14 @@ export class UnitOfWork {
         text: encodeJson(data, runtime.limits, given.type),
         timeMs: runtime.environment.now(),
         correlationId: cause?.correlationId ?? id,
-        causationId: this.#cause?.id,
+        causationId: scope.cause?.id,
         hopCount,
-        traceparent: cause?.traceparent,
+        traceparent: cause?.traceparent ?? scope.traceparent,
         metadataText: this.#metadataText ?? null,
       },
       data,
     )
-    // All that one unit raises without an outer cause belongs together: the first event is the root.
-    this.#root ??= record
+    scope.root ??= record
     return record
   }
 
@@ -311,23 +403,24 @@ export class UnitOfWork {
     return this.handling(event, listener)
   }
 
-  /** Runs a handler of an event: what it raises was caused by the event. */
-  handling(event: EventRecord, handler: (event: never, unit: never) => unknown): unknown {
-    const outer = this.#cause
-    this.#cause = event
+  /** Runs a handler of an event or command: what it raises was caused by that. */
+  handling(cause: Cause, handler: (cause: never, unit: never) => unknown): unknown {
+    const scope = this.#scope
+    const outer = scope.cause
+    scope.cause = cause
     let running: unknown
     try {
-      running = handler(event as never, this as never)
+      running = handler(cause as never, this as never)
     } catch (error) {
-      this.#cause = outer
+      scope.cause = outer
       throw error
     }
     if (!isPromise(running)) {
-      this.#cause = outer
+      scope.cause = outer
       return running
     }
     return (running as Promise<unknown>).finally(() => {
-      this.#cause = outer
+      scope.cause = outer
     })
   }
 
@@ -338,15 +431,21 @@ export class UnitOfWork {
     return this.runtime.contextStore.log.append(session, events)
   }
 
-  /** For a savepoint: how much was raised so far … */
-  mark(): number {
-    return this.#raised.length
+  forgetListeners(): void {
+    this.#listeners = undefined
   }
 
-  /** … and forgetting what was raised since. */
-  forgetSince(mark: number): void {
-    this.#raised.length = mark
-    this.#dispatched = Math.min(this.#dispatched, mark)
-    this.#appended = Math.min(this.#appended, mark)
+  /** For a savepoint: how much was raised, and who listens, so far … */
+  mark(): Mark {
+    const listeners = this.#listeners && new Map([...this.#listeners].map(([type, list]) => [type, [...list]]))
+    return { raised: this.#raised.length, listeners }
+  }
+
+  /** … and forgetting what came since. */
+  forgetSince({ raised, listeners }: Mark): void {
+    this.#raised.length = raised
+    this.#dispatched = Math.min(this.#dispatched, raised)
+    this.#appended = Math.min(this.#appended, raised)
+    this.#listeners = listeners && new Map([...listeners].map(([type, list]) => [type, [...list]]))
   }
 }

@@ -45,10 +45,12 @@ export type ErrorCode =
   | 'PABAL_STORE_UNREACHABLE'
   | 'PABAL_STORE_FOREIGN'
   | 'PABAL_STORE_NEWER'
+  | 'PABAL_STORE_OLDER'
   | 'PABAL_STORE_CLOSED'
   | 'PABAL_BACKUP_TARGET_EXISTS'
   | 'PABAL_RESTORE_IN_USE'
   | 'PABAL_CONFIG_INVALID'
+  | 'PABAL_COMMAND_TIMEOUT'
   | 'PABAL_USAGE'
   | 'PABAL_CHECK_FAILED'
 
@@ -288,6 +290,11 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'Run that version (or a later one); migrations go forward only.',
     { exit: 3, status: 503 },
   ),
+  PABAL_STORE_OLDER: entry(
+    'The database lacks a migration of this version of pabal.',
+    'Run `pabal db migrate`, or start the app: both migrate forward.',
+    { exit: 3, status: 503 },
+  ),
   PABAL_STORE_CLOSED: entry('The app has been stopped.', 'Create and start a new app.', { status: 503 }),
   PABAL_BACKUP_TARGET_EXISTS: entry(
     'The target file exists already.',
@@ -303,6 +310,11 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'The configuration could not be loaded, or does not export an app.',
     'Export the app, or a function that returns it, as the default of `pabal.config.ts` (or name the file with --config).',
     usage,
+  ),
+  PABAL_COMMAND_TIMEOUT: entry(
+    'A command did not end within its `--timeout`.',
+    'Look with `pabal status` at what it has done (each step is whole or not done at all), or give it more time.',
+    busy,
   ),
   PABAL_USAGE: entry('The command line is not understood.', 'See `pabal --help`.', usage),
   PABAL_CHECK_FAILED: entry('A check found a problem.', 'Read the findings; each says what to do.', { exit: 4 }),

@@ -123,8 +123,8 @@ export class PublishedLog implements EventSource {
     return event?.sequence === sequence ? event.id : undefined
   }
 
-  count(after: number): Promise<number> {
-    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types }))
+  count(after: number, lane?: { readonly lane: number; readonly lanes: number }): Promise<number> {
+    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane }))
   }
 
   oldest(): Promise<number> {

@@ -26,9 +26,23 @@ export interface DatabaseSource {
   /** For people: a path, a host and database name; no credentials. */
   readonly label: string
   /** @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_FOREIGN, PABAL_STORE_READONLY */
-  open(environment: Environment): Awaitable<Database>
+  open(environment: Environment, options?: OpenOptions): Awaitable<Database>
+  /** The statements that create a context's tables, for reading. */
+  ddl(context: string): string
+  /** What a backup holds, without changing it. @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_FOREIGN */
+  peek(backup: string): Promise<readonly BackedUpLog[]>
   /** Replaces the closed database by a backup and starts a new incarnation of every log in it. @throws PABAL_RESTORE_IN_USE */
   restore(backup: string): Promise<void>
+}
+
+export interface OpenOptions {
+  /** Creates and migrates nothing: what is not there yet, or older, is an error. For looking and operating. */
+  readonly existing?: boolean
+}
+
+/** A log inside of a backup. */
+export interface BackedUpLog extends Head {
+  readonly context: string
 }
 
 /** One open transaction (or, in `read`, one consistent view). Store operations take it as their first argument. */
@@ -43,8 +57,8 @@ export interface Database {
   readonly owner: string
   /** Lanes of a new durable handler, where nothing else is said. */
   readonly defaultLanes: number
-  /** Creates or migrates the tables of one context. @throws PABAL_STORE_NEWER */
-  context(name: string): Promise<ContextStore>
+  /** Creates or migrates the tables of one context. @throws PABAL_STORE_NEWER; with `existing` also PABAL_STORE_OLDER */
+  context(name: string, options?: OpenOptions): Promise<ContextStore>
   /** Commits when `fn` returns, rolls back when it throws. One writer at a time. @throws PABAL_STORE_BUSY, PABAL_STORE_FULL, PABAL_ROLLED_BACK */
   transaction<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
   /** Runs `fn` in a transaction that the caller owns. @throws PABAL_NOT_A_TRANSACTION */
@@ -57,6 +71,8 @@ export interface Database {
   backup(target: string): Promise<void>
   /** What `pabal doctor` looks at. */
   diagnose(): Promise<readonly Finding[]>
+  /** What `pabal db status` shows: sizes, and the migrations of these contexts. */
+  describe(contexts: readonly string[]): Promise<Description>
   close(): Promise<void>
 }
 
@@ -65,6 +81,21 @@ export interface Finding {
   readonly title: string
   readonly detail: string
   readonly remedy?: string
+}
+
+export interface Description {
+  readonly bytes: number
+  /** What is committed and not yet moved to its place, on top of `bytes`. */
+  readonly pendingBytes: number
+  readonly migrations: readonly MigrationState[]
+}
+
+export interface MigrationState {
+  readonly context: string
+  readonly version: number
+  readonly name: string
+  /** Null: not applied yet. */
+  readonly atMs: number | null
 }
 
 export interface ContextStore {
@@ -104,8 +135,17 @@ export interface Log {
     session: Session,
     options: ReadOptions,
   ): Awaitable<{ readonly events: readonly StoredEvent[]; readonly through: number }>
-  /** The last `limit` events before a position (or the end), in order of position. */
-  readBefore(session: Session, options: { before?: number; limit: number }): Awaitable<readonly StoredEvent[]>
+  /** The last `limit` events before a position (or the end), of these types and this key where given, in order of position. */
+  readBefore(
+    session: Session,
+    options: {
+      before?: number | undefined
+      after?: number | undefined
+      types?: readonly string[] | undefined
+      key?: string | undefined
+      limit: number
+    },
+  ): Awaitable<readonly StoredEvent[]>
   /** One key's events from a sequence on, in order. */
   readKey(
     session: Session,
@@ -125,8 +165,15 @@ export interface Log {
   /** Events of these types after a position (and up to another), for plans. */
   count(
     session: Session,
-    options: { after: number; through?: number; types?: readonly string[] | undefined },
+    options: {
+      after: number
+      through?: number
+      types?: readonly string[] | undefined
+      lane?: { readonly lane: number; readonly lanes: number } | undefined
+    },
   ): Awaitable<number>
+  /** Events whose key begins so; by the index of keys, not by reading the log. */
+  countKeys(session: Session, prefix: string): Awaitable<number>
   /** Every type and version that this log has been able to hold. */
   types(session: Session): Awaitable<readonly { readonly type: string; readonly version: number }[]>
   declareTypes(session: Session, types: readonly { readonly type: string; readonly version: number }[]): Awaitable<void>
@@ -160,6 +207,8 @@ export interface CursorRow {
   readonly source: string
   readonly lane: number
   readonly position: number
+  /** Where it began, or was last reset to if that is earlier: what is not after it was never handed to this consumer. */
+  readonly start_position: number
   /** Identity of the event at the position, to notice a rewound log (P8); null at a start. */
   readonly event_id: string | null
   readonly incarnation: string
@@ -222,6 +271,8 @@ export interface Cursors {
   revoke(session: Session, consumer: string): Awaitable<void>
   /** Puts all lanes over one source to a place; parked keys and inbox heads of it are forgotten. */
   reset(session: Session, consumer: string, source: string, to: Place): Awaitable<void>
+  /** Forgets a consumer with everything that belongs to it. */
+  remove(session: Session, consumer: string): Awaitable<void>
 }
 
 /** The last event of a key that a consumer has applied over a stream: one row per consumer, source, stream and key. */
@@ -300,10 +351,23 @@ export interface SkippedEvent {
 
 export interface ParkedFilter {
   readonly consumer?: string | undefined
+  readonly source?: string | undefined
   readonly status?: ParkedStatus | undefined
   readonly key?: string | undefined
   readonly type?: string | undefined
   readonly fingerprint?: string | undefined
+}
+
+/** Parked keys of one consumer that wait for the same reason. */
+export interface ParkedGroup {
+  readonly consumer: string
+  readonly source: string
+  readonly status: ParkedStatus
+  readonly fingerprint: string
+  readonly keys: number
+  readonly waiting: number
+  readonly first_failed_ms: number
+  readonly last_failed_ms: number
 }
 
 export interface Parking {
@@ -327,10 +391,20 @@ export interface Parking {
   /** When the next retry of a consumer is due; undefined when none is. */
   nextDueMs(session: Session, consumer: string, source: string): Awaitable<number | undefined>
   list(session: Session, filter: ParkedFilter, limit: number): Awaitable<readonly ParkedKey[]>
-  count(session: Session, filter: ParkedFilter): Awaitable<{ readonly keys: number; readonly waiting: number }>
+  /** `mostWaiting`: behind the key that holds up most. */
+  count(
+    session: Session,
+    filter: ParkedFilter,
+  ): Awaitable<{ readonly keys: number; readonly waiting: number; readonly mostWaiting: number }>
+  /** Grouped by consumer, source, status and fingerprint; those that hold up most first. */
+  groups(session: Session, filter: ParkedFilter): Awaitable<readonly ParkedGroup[]>
+  /** Makes every dead key that matches due now, with a full set of attempts. Returns how many. */
+  retry(session: Session, filter: ParkedFilter, nowMs: number): Awaitable<number>
   /** Records that an event was left out, and counts it at its consumer. */
   skip(session: Session, skipped: SkippedEvent): Awaitable<void>
   skipped(session: Session, consumer: string | undefined, limit: number): Awaitable<readonly SkippedEvent[]>
+  /** Whether, and how, one event was left out by a consumer. */
+  skippedOf(session: Session, consumer: string, source: string, eventId: string): Awaitable<SkippedEvent | undefined>
 }
 
 export interface Timer {
@@ -373,4 +447,6 @@ export interface Units {
   put(session: Session, key: string, what: string, result: string): Awaitable<void>
   /** Forgets keys older than a time. Returns how many. */
   dropBefore(session: Session, atMs: number): Awaitable<number>
+  /** Keys that are older than a time. */
+  countBefore(session: Session, atMs: number): Awaitable<number>
 }

@@ -74,6 +74,8 @@ const allAtOnce = async (
           unit.metadataOf(event)
           const running = unit.handling(event, spec.handler)
           if (isPromise(running)) await running
+          // Listeners are of one event: the next one must not be heard by them.
+          if (scope.listens) await scope.flush()
           admissions.passed(event)
         }
         handled++

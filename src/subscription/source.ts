@@ -21,8 +21,8 @@ export interface EventSource {
   identityAt(position: number): Promise<string | undefined>
   /** Id of a key's event; undefined when it is not there (any more). */
   identityOf(key: string, sequence: number): Promise<string | undefined>
-  /** Events after a position that this source would give, for lag and plans. */
-  count(after: number): Promise<number>
+  /** Events after a position (of one lane) that this source would give, for lag and plans. */
+  count(after: number, lane?: { readonly lane: number; readonly lanes: number }): Promise<number>
   /** Position of the oldest event that is still there. */
   oldest(): Promise<number>
   /** Tells the log's own database how far a consumer of another context has read, for its retention; undefined for the own log. */
@@ -106,8 +106,8 @@ export class OwnLog implements EventSource {
     return event?.sequence === sequence ? event.id : undefined
   }
 
-  count(after: number): Promise<number> {
-    return this.#database.read((session) => this.#store.log.count(session, { after, types: this.#types }))
+  count(after: number, lane?: { readonly lane: number; readonly lanes: number }): Promise<number> {
+    return this.#database.read((session) => this.#store.log.count(session, { after, types: this.#types, lane }))
   }
 
   oldest(): Promise<number> {

@@ -101,9 +101,4 @@ export async function createOrderingTables({ schema }: Kysely<OrderingTables>): 
   const index = (name: string) => schema.createIndex(name).ifNotExists()
   await index('order_lines_of_customer').on('order_lines').columns(['customer_id', 'stock_code']).execute()
   await index('order_lines_of_order').on('order_lines').column('order_id').execute()
-  await index('returns_unmatched')
-    .on('returns')
-    .column('return_id')
-    .where('uncovered_units', '>', 0)
-    .execute()
 }

@@ -28,6 +28,13 @@ export class Connection {
     return statement
   }
 
+  /** Its rows come as arrays: no object per row, no name per value. A statement is prepared this way or the other, not both. */
+  prepareArrays(sql: string): StatementSync {
+    const statement = this.prepare(sql)
+    statement.setReturnArrays(true)
+    return statement
+  }
+
   exec(sql: string): void {
     this.queries++
     this.db.exec(sql)

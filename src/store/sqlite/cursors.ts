@@ -60,9 +60,9 @@ export const createCursors = (p: string, owner: string, environment: Environment
     create: (session, { consumer, source, lane }, start) =>
       void on(session)
         .prepare(
-          `INSERT OR IGNORE INTO ${p}cursor (consumer, source, lane, position, event_id, incarnation) VALUES (?, ?, ?, ?, ?, ?)`,
+          `INSERT OR IGNORE INTO ${p}cursor (consumer, source, lane, position, start_position, event_id, incarnation) VALUES (?, ?, ?, ?, ?, ?, ?)`,
         )
-        .run(consumer, source, lane, start.position, start.eventId, start.incarnation),
+        .run(consumer, source, lane, start.position, start.position, start.eventId, start.incarnation),
 
     claim: (session, { consumer, source, lane }, leaseMs) => {
       const connection = on(session)
@@ -116,11 +116,18 @@ export const createCursors = (p: string, owner: string, environment: Environment
       const connection = on(session)
       connection
         .prepare(
-          `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, owner = NULL, until_ms = 0, epoch = epoch + 1 WHERE consumer = ? AND source = ?`,
+          `UPDATE ${p}cursor SET position = ?, start_position = min(start_position, ?), event_id = ?, incarnation = ?,
+             owner = NULL, until_ms = 0, stalls = 0, epoch = epoch + 1 WHERE consumer = ? AND source = ?`,
         )
-        .run(to.position, to.eventId, to.incarnation, consumer, source)
+        .run(to.position, to.position, to.eventId, to.incarnation, consumer, source)
       for (const table of ['parked', 'inbox'])
         connection.prepare(`DELETE FROM ${p}${table} WHERE consumer = ? AND source = ?`).run(consumer, source)
+    },
+
+    remove: (session, consumer) => {
+      for (const table of consumerTables)
+        on(session).prepare(`DELETE FROM ${p}${table} WHERE consumer = ?`).run(consumer)
+      on(session).prepare(`DELETE FROM ${p}consumer WHERE name = ?`).run(consumer)
     },
   }
 }

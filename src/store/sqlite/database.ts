@@ -7,9 +7,10 @@ import { type Awaitable, isPromise } from '../../core/awaitable.ts'
 import { backoffMs, type Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
 import { Mutex } from '../../core/mutex.ts'
-import type { ContextStore, Database, Finding, Session } from '../store.ts'
+import type { ContextStore, Database, Description, Finding, OpenOptions, Session } from '../store.ts'
 import { Connection, SqliteSession } from './connection.ts'
 import { createCursors } from './cursors.ts'
+import { describe } from './describe.ts'
 import { isBusy, storeError } from './errors.ts'
 import { createInbox } from './inbox.ts'
 import { createLog } from './log.ts'
@@ -32,11 +33,15 @@ export const memory = ':memory:'
 /** How often to look for commits of other processes where no notification came. */
 const lookMs = 5_000
 
-const open = (path: string, synchronous: 'full' | 'normal'): { writer: Connection; reader: Connection | undefined } => {
+const open = (
+  path: string,
+  { synchronous = 'full', existing = false }: SqliteOptions & OpenOptions,
+): { writer: Connection; reader: Connection | undefined } => {
   const writer = new DatabaseSync(path, { timeout: 0 })
   try {
     // The connection waits for nobody by itself (timeout 0): waiting happens outside of SQLite, so that the event loop goes on.
-    writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
+    writer.exec(`PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
+    if (!existing) writer.exec('PRAGMA journal_mode = WAL')
     if (path === memory) return { writer: new Connection(writer), reader: undefined }
     return {
       writer: new Connection(writer),
@@ -68,17 +73,21 @@ export class SqliteDatabase implements Database {
   readonly #ended = new AbortController()
   #closed = false
 
-  private constructor(path: string, environment: Environment, options: SqliteOptions) {
+  private constructor(path: string, environment: Environment, options: SqliteOptions & OpenOptions) {
     this.#path = path
     this.label = path
     this.#environment = environment
     this.#busyTimeoutMs = options.busyTimeoutMs ?? 10_000
-    const { writer, reader } = open(path, options.synchronous ?? 'full')
+    const { writer, reader } = open(path, options)
     this.#writer = writer
     this.#reader = reader
   }
 
-  static async open(path: string, environment: Environment, options: SqliteOptions): Promise<SqliteDatabase> {
+  static async open(
+    path: string,
+    environment: Environment,
+    options: SqliteOptions & OpenOptions,
+  ): Promise<SqliteDatabase> {
     const busyTimeoutMs = options.busyTimeoutMs ?? 10_000
     for (let attempt = 1, startMs = environment.now(); ; attempt++) {
       try {
@@ -96,20 +105,22 @@ export class SqliteDatabase implements Database {
     return this.#writer.queries + (this.#reader?.queries ?? 0)
   }
 
-  context(name: string): Promise<ContextStore> {
+  context(name: string, { existing = false }: OpenOptions = {}): Promise<ContextStore> {
     let store = this.#contexts.get(name)
     if (store === undefined) {
-      store = this.#openContext(name)
+      store = this.#openContext(name, existing)
       this.#contexts.set(name, store)
       store.catch(() => this.#contexts.delete(name))
     }
     return store
   }
 
-  async #openContext(name: string): Promise<ContextStore> {
+  async #openContext(name: string, existing: boolean): Promise<ContextStore> {
     const { now, id } = this.#environment
     // Look before writing: several processes may open the same file at once, and mostly there is nothing to do.
     const pending = await this.read(() => pendingMigrations(this.#reader ?? this.#writer, name))
+    if (pending.length > 0 && existing)
+      throw new PabalError('PABAL_STORE_OLDER', `${this.label}: the tables of '${name}' lack migration ${pending.join(', ')}`)
     if (pending.length > 0)
       await this.transaction(() => migrate(this.#writer, name, { nowMs: now(), incarnation: id() }))
     const p = prefixOf(name)
@@ -189,7 +200,8 @@ export class SqliteDatabase implements Database {
       )
     if (!own.isOpen || !own.isTransaction)
       throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: no transaction is open on the given connection`)
-    if (own.location() !== resolve(this.#path))
+    // As SQLite names both: it follows links, where a path alone would not.
+    if (own.location() === null || own.location() !== this.#writer.db.location())
       throw new PabalError(
         'PABAL_NOT_A_TRANSACTION',
         `${this.label}: the given connection is one to ${own.location() ?? 'memory'}`,
@@ -324,6 +336,10 @@ export class SqliteDatabase implements Database {
         remedy: 'pabal db restore',
       })
     return findings
+  }
+
+  describe(contexts: readonly string[]): Promise<Description> {
+    return this.read(() => describe(this.#reader ?? this.#writer, this.#path, contexts))
   }
 
   async close(): Promise<void> {

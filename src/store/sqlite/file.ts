@@ -32,6 +32,12 @@ export const checkIsDatabase = (path: string): void => {
   }
 }
 
+/** @throws PABAL_STORE_UNREACHABLE */
+export const checkExists = (path: string): void => {
+  if (!existsSync(path))
+    throw new PabalError('PABAL_STORE_UNREACHABLE', `${path} does not exist; the app creates it at its first start`)
+}
+
 /** Creates the folder and refuses network file systems. @throws PABAL_STORE_UNREACHABLE */
 export const prepareFolder = (path: string): void => {
   const folder = dirname(resolve(path))

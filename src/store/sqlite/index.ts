@@ -6,7 +6,8 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { Session, Store } from '../store.ts'
 import type { SqliteSession } from './connection.ts'
 import { memory, SqliteDatabase, type SqliteOptions } from './database.ts'
-import { checkIsDatabase, prepareFolder } from './file.ts'
+import { ddl, peek } from './describe.ts'
+import { checkExists, checkIsDatabase, prepareFolder } from './file.ts'
 import { restore } from './restore.ts'
 import { GuardedTx, type SqliteTx } from './tx.ts'
 
@@ -34,13 +35,16 @@ export const sqlite = (path: string, options: SqliteOptions = {}): Store<SqliteT
     database: {
       identity: path === memory ? {} : identityOf(path),
       label: path,
-      open: (environment) => {
+      open: (environment, { existing = false } = {}) => {
         if (path !== memory) {
-          prepareFolder(path)
+          if (existing) checkExists(path)
+          else prepareFolder(path)
           checkIsDatabase(path)
         }
-        return SqliteDatabase.open(path, environment, options)
+        return SqliteDatabase.open(path, environment, { ...options, existing })
       },
+      ddl,
+      peek: async (backup) => peek(backup),
       restore: async (backup) => restore(path, backup),
     },
     tx,

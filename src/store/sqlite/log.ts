@@ -1,9 +1,8 @@
 /** The event log on SQLite. One writer at a time makes commit order the order of positions, without gaps (P2, P3). */
 
-import { PabalError } from '../../core/errors.ts'
 import type { StoredEvent } from '../../event/envelope.ts'
-import { slotOf } from '../slot.ts'
 import type { Head, Log, ReadOptions, Session } from '../store.ts'
+import { createAppend } from './append.ts'
 import { on } from './connection.ts'
 
 const columns =
@@ -14,12 +13,11 @@ const windowPositions = 20_000
 
 const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ')
 
+export const headSqlOf = (p: string): string =>
+  `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = '${p}event'), 0) AS position, (SELECT value FROM ${p}meta WHERE name = 'incarnation') AS incarnation`
+
 export const createLog = (p: string): Log => {
-  const insert = `INSERT INTO ${p}event (id, key, sequence, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, slot, time_ms) VALUES (${marks(13)})`
-  const lastSequence = `SELECT coalesce(
-    (SELECT sequence FROM ${p}event WHERE key = ? ORDER BY sequence DESC LIMIT 1),
-    (SELECT sequence FROM ${p}key_head WHERE key = ?), 0) AS sequence`
-  const headSql = `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = '${p}event'), 0) AS position, (SELECT value FROM ${p}meta WHERE name = 'incarnation') AS incarnation`
+  const headSql = headSqlOf(p)
   const head = (session: Session): Head => on(session).prepare(headSql).get() as unknown as Head
 
   const rows = (session: Session, sql: string, ...values: (string | number)[]): StoredEvent[] =>
@@ -32,40 +30,7 @@ export const createLog = (p: string): Log => {
       .get(...values) as StoredEvent | undefined
 
   return {
-    append: (session, events) => {
-      const connection = on(session)
-      const statement = connection.prepare(insert)
-      const sequences = new Map<string, number>()
-      for (const event of events) {
-        const { key, id } = event
-        const last =
-          sequences.get(key) ?? (connection.prepare(lastSequence).get(key, key) as unknown as { sequence: number }).sequence
-        if (event.expectedSequence !== undefined && event.expectedSequence !== last)
-          throw new PabalError(
-            'PABAL_SEQUENCE_CONFLICT',
-            `${event.type}: key ${JSON.stringify(key)} is at ${last}, ${event.expectedSequence} was expected`,
-            { context: { key, expected: event.expectedSequence, actual: last } },
-          )
-        event.sequence = last + 1
-        sequences.set(key, event.sequence)
-        const { lastInsertRowid } = statement.run(
-          id,
-          key,
-          event.sequence,
-          event.type,
-          event.version,
-          event.text,
-          event.metadataText,
-          event.correlationId === id ? null : event.correlationId,
-          event.causationId ?? null,
-          event.hopCount,
-          event.traceparent ?? null,
-          slotOf(key),
-          event.timeMs,
-        )
-        event.position = Number(lastInsertRowid)
-      }
-    },
+    append: createAppend(p),
 
     head,
 
@@ -94,13 +59,26 @@ export const createLog = (p: string): Log => {
       return { events, through: events.length === limit ? events.at(-1)!.position : through }
     },
 
-    readBefore: (session, { before, limit }) =>
-      rows(
+    readBefore: (session, { before, after, types, key, limit }) => {
+      const where = ['position < ?', 'position > ?']
+      const values: (string | number)[] = [before ?? Number.MAX_SAFE_INTEGER, after ?? 0]
+      if (types !== undefined) {
+        where.push(`type IN (${marks(types.length)})`)
+        values.push(...types)
+      }
+      if (key !== undefined) {
+        where.push('key = ?')
+        values.push(key)
+      }
+      // The plus: for one key its index is read and sorted, not the whole log in order of position.
+      const order = key === undefined ? 'position' : '+position'
+      return rows(
         session,
-        `SELECT ${columns} FROM ${p}event WHERE position < ? ORDER BY position DESC LIMIT ?`,
-        before ?? Number.MAX_SAFE_INTEGER,
+        `SELECT ${columns} FROM ${p}event WHERE ${where.join(' AND ')} ORDER BY ${order} DESC LIMIT ?`,
+        ...values,
         limit,
-      ).toReversed(),
+      ).toReversed()
+    },
 
     readKey: (session, key, { from, types, limit }) =>
       rows(
@@ -143,14 +121,27 @@ export const createLog = (p: string): Log => {
 
     at: (session, position) => row(session, `SELECT ${columns} FROM ${p}event WHERE position = ?`, position),
 
-    count: (session, { after, through, types }) => {
+    count: (session, { after, through, types, lane }) => {
+      const where = ['position > ?', 'position <= ?']
+      const values: (string | number)[] = [after, through ?? Number.MAX_SAFE_INTEGER]
+      if (types !== undefined) {
+        where.push(`type IN (${marks(types.length)})`)
+        values.push(...types)
+      }
+      if (lane !== undefined && lane.lanes > 1) {
+        where.push('slot % ? = ?')
+        values.push(lane.lanes, lane.lane)
+      }
       const found = on(session)
-        .prepare(
-          `SELECT count(*) AS n FROM ${p}event WHERE position > ? AND position <= ? ${
-            types === undefined ? '' : `AND type IN (${marks(types.length)})`
-          }`,
-        )
-        .get(after, through ?? Number.MAX_SAFE_INTEGER, ...(types ?? []))
+        .prepare(`SELECT count(*) AS n FROM ${p}event WHERE ${where.join(' AND ')}`)
+        .get(...values)
+      return Number(found?.['n'])
+    },
+
+    countKeys: (session, prefix) => {
+      const found = on(session)
+        .prepare(`SELECT count(*) AS n FROM ${p}event WHERE key >= ? AND key < ?`)
+        .get(prefix, `${prefix}\u{10ffff}`)
       return Number(found?.['n'])
     },
 

@@ -16,18 +16,25 @@ export const prefixOf = (context: string): string => `pabal_${context}_`
 const versionTable =
   'CREATE TABLE IF NOT EXISTS pabal_migration (context TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (context, version)) STRICT, WITHOUT ROWID'
 
-const present = (connection: Connection, context: string): number => {
+interface Applied {
+  readonly version: number
+  readonly name: string
+  readonly atMs: number
+}
+
+export const appliedMigrations = (connection: Connection, context: string): readonly Applied[] => {
   const exists = connection
     .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pabal_migration'")
     .get()
-  if (exists === undefined) return 0
-  const row = connection.prepare('SELECT max(version) AS version FROM pabal_migration WHERE context = ?').get(context)
-  return Number(row?.['version'] ?? 0)
+  if (exists === undefined) return []
+  return connection
+    .prepare('SELECT version, name, at_ms AS atMs FROM pabal_migration WHERE context = ? ORDER BY version')
+    .all(context) as unknown as Applied[]
 }
 
 /** The migrations that a context lacks, without writing. @throws PABAL_STORE_NEWER */
 export const pendingMigrations = (connection: Connection, context: string): readonly number[] => {
-  const from = present(connection, context)
+  const from = appliedMigrations(connection, context).at(-1)?.version ?? 0
   const known = migrations.at(-1)!.version
   if (from > known)
     throw new PabalError(

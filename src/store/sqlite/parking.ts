@@ -1,7 +1,7 @@
 /** Parked keys on SQLite: one row per key; what waits behind it is read again from the log. */
 
 import type { SQLInputValue } from 'node:sqlite'
-import type { ParkedFilter, ParkedKey, Parking, SkippedEvent } from '../store.ts'
+import type { ParkedFilter, ParkedGroup, ParkedKey, Parking, SkippedEvent } from '../store.ts'
 import { on } from './connection.ts'
 
 const parkedOf = (row: Record<string, unknown>): ParkedKey => {
@@ -124,9 +124,34 @@ export const createParking = (p: string): Parking => {
     count: (session, filter) => {
       const { sql, values } = condition(filter)
       const row = on(session)
-        .prepare(`SELECT count(*) AS keys, coalesce(sum(waiting), 0) AS waiting FROM ${p}parked WHERE ${sql}`)
+        .prepare(`SELECT count(*) AS keys, coalesce(sum(waiting), 0) AS waiting, coalesce(max(waiting), 0) AS mostWaiting FROM ${p}parked WHERE ${sql}`)
         .get(...values)
-      return { keys: Number(row?.['keys']), waiting: Number(row?.['waiting']) }
+      return {
+        keys: Number(row?.['keys']),
+        waiting: Number(row?.['waiting']),
+        mostWaiting: Number(row?.['mostWaiting']),
+      }
+    },
+
+    groups: (session, filter) => {
+      const { sql, values } = condition(filter)
+      return on(session)
+        .prepare(
+          `SELECT consumer, source, status, fingerprint, count(*) AS keys, sum(waiting) AS waiting,
+             min(first_failed_ms) AS first_failed_ms, max(last_failed_ms) AS last_failed_ms
+           FROM ${p}parked WHERE ${sql} GROUP BY consumer, source, status, fingerprint
+           ORDER BY count(*) + sum(waiting) DESC, consumer, source, fingerprint`,
+        )
+        .all(...values) as unknown as ParkedGroup[]
+    },
+
+    retry: (session, filter, nowMs) => {
+      const { sql, values } = condition({ ...filter, status: 'dead' })
+      return Number(
+        on(session)
+          .prepare(`UPDATE ${p}parked SET status = 'retrying', next_ms = ?, attempts = 0 WHERE ${sql}`)
+          .run(nowMs, ...values).changes,
+      )
     },
 
     skip: (session, { consumer, source, event_id, key, sequence, type, reason, by, at_ms }) => {
@@ -143,5 +168,10 @@ export const createParking = (p: string): Parking => {
       on(session)
         .prepare(`SELECT * FROM ${p}skipped WHERE consumer = coalesce(?, consumer) ORDER BY at_ms DESC LIMIT ?`)
         .all(consumer ?? null, limit) as unknown as SkippedEvent[],
+
+    skippedOf: (session, consumer, source, eventId) =>
+      on(session)
+        .prepare(`SELECT * FROM ${p}skipped WHERE consumer = ? AND source = ? AND event_id = ?`)
+        .get(consumer, source, eventId) as SkippedEvent | undefined,
   }
 }

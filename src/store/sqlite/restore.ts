@@ -1,10 +1,11 @@
 /** Replaces a database file by a backup. The restored logs are new incarnations, so that every cursor notices (P8). */
 
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { systemEnvironment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
-import { checkIsDatabase } from './file.ts'
+import { peek } from './describe.ts'
 import { prefixOf } from './migrate.ts'
 
 /** Leaving WAL needs the file alone: the one sure sign that no other process has it open. */
@@ -23,8 +24,9 @@ const checkUnused = (path: string): void => {
 
 /** @throws PABAL_RESTORE_IN_USE, PABAL_STORE_UNREACHABLE (no such backup), PABAL_STORE_FOREIGN */
 export const restore = (path: string, backup: string): void => {
-  if (!existsSync(backup)) throw new PabalError('PABAL_STORE_UNREACHABLE', `there is no backup ${backup}`)
-  checkIsDatabase(backup)
+  // Looked at before anything is touched: a file of something else must not take the place of the logs.
+  peek(backup)
+  if (resolve(backup) === resolve(path)) throw new PabalError('PABAL_STORE_FOREIGN', `${backup} is the database itself`)
   checkUnused(path)
   const next = `${path}.restoring`
   rmSync(next, { force: true })

@@ -15,5 +15,8 @@ export const createUnits = (p: string, environment: Environment): Units => ({
       .prepare(`INSERT INTO ${p}unit (key, what, result, at_ms) VALUES (?, ?, ?, ?)`)
       .run(key, what, result, environment.now()),
 
+  countBefore: (session, atMs) =>
+    Number(on(session).prepare(`SELECT count(*) AS n FROM ${p}unit WHERE at_ms < ?`).get(atMs)?.['n']),
+
   dropBefore: (session, atMs) => Number(on(session).prepare(`DELETE FROM ${p}unit WHERE at_ms < ?`).run(atMs).changes),
 })

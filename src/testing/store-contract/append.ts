@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import {
   append,
   cancelled,
-  type ContractTest,
+  type StoreRule,
   ids,
   paid,
   pick,
@@ -18,7 +18,7 @@ import {
 
 const all = { after: 0, limit: 1_000 }
 
-export const appendRules: readonly ContractTest[] = [
+export const appendRules: readonly StoreRule[] = [
   rule('an empty log is at position 0 and has an incarnation', async ({ read, log }) => {
     const { position, incarnation } = await read((session) => log.head(session))
     assert.equal(position, 0)
@@ -102,8 +102,20 @@ export const appendRules: readonly ContractTest[] = [
       raised({ key: 'b', timeMs: 0 }),
     )
     const columns = [
-      'position', 'id', 'key', 'sequence', 'type', 'version', 'data', 'metadata', 'correlation_id', 'causation_id', 'hops', 'traceparent', 'time_ms',
-    ] as const // biome-ignore format: one line of names
+      'position',
+      'id',
+      'key',
+      'sequence',
+      'type',
+      'version',
+      'data',
+      'metadata',
+      'correlation_id',
+      'causation_id',
+      'hops',
+      'traceparent',
+      'time_ms',
+    ] as const
     assert.deepEqual(pick(await read((session) => log.byId(session, first!.id)), ...columns), {
       position: 1,
       id: first!.id,
@@ -289,7 +301,10 @@ export const appendRules: readonly ContractTest[] = [
         throw new Undo()
       }),
     )
-    const heads = await database.read(async (session) => [await ordering.log.head(session), await billing.log.head(session)])
+    const heads = await database.read(async (session) => [
+      await ordering.log.head(session),
+      await billing.log.head(session),
+    ])
     assert.deepEqual(
       heads.map(({ position }) => position),
       [2, 1],

@@ -1,4 +1,4 @@
-/** What a contract test is, what it needs of an adapter, and the small things that all of them use. */
+/** What the rules of a store need of an adapter, and the small things that all of them use. */
 
 import { systemEnvironment } from '../../core/environment.ts'
 import { defineEvent, type EventDefinition } from '../../event/definition.ts'
@@ -6,19 +6,7 @@ import { EventRecord } from '../../event/envelope.ts'
 import type { JsonSchema } from '../../event/schema.ts'
 import type { Awaitable } from '../../core/awaitable.ts'
 import type { ContextStore, Database, Session } from '../../store/store.ts'
-
-/** The promises of pabal, by their numbers: see the README. */
-export type Guarantee = 'P1' | 'P2' | 'P3' | 'P4' | 'P5' | 'P6' | 'P7' | 'P8' | 'P9' | 'P10'
-
-/** One rule of a port, as plain data: any test runner can run it. */
-export interface ContractTest<Harness = StoreHarness> {
-  /** A sentence in the present tense; unique within its suite. */
-  readonly name: string
-  /** The promise that falls when this rule does. */
-  readonly guarantee?: Guarantee
-  /** Rejects, with an AssertionError where a value is wrong, when the adapter breaks the rule. */
-  run(harness: Harness): Promise<void>
-}
+import type { ContractTest, Guarantee } from '../contract.ts'
 
 /** What an adapter gives to the suite. */
 export interface StoreHarness {
@@ -30,6 +18,9 @@ export interface StoreUnderTest extends AsyncDisposable {
   /** A new handle on the database, as each process has one of its own. The first call creates the database. */
   open(): Promise<Database>
 }
+
+/** One rule of the store port. */
+export type StoreRule = ContractTest<StoreHarness>
 
 /** One process at work: its handle, and the context 'ordering' in it. */
 export interface Process extends ContextStore {
@@ -50,7 +41,7 @@ export const rule = (
   name: string,
   run: (process: Process, another: () => Promise<Process>) => Promise<void>,
   guarantee?: Guarantee,
-): ContractTest => ({
+): StoreRule => ({
   name,
   ...(guarantee === undefined ? {} : { guarantee }),
   run: async (harness) => {
@@ -59,7 +50,9 @@ export const rule = (
   },
 })
 
-const anyJson: JsonSchema = { '~standard': { version: 1, vendor: 'pabal', validate: (value) => ({ value: value as never }) } }
+const anyJson: JsonSchema = {
+  '~standard': { version: 1, vendor: 'pabal', validate: (value) => ({ value: value as never }) },
+}
 
 const definitions = new Map<string, EventDefinition>()
 const definitionOf = (type: string, version: number): EventDefinition => {
@@ -129,7 +122,8 @@ export const eventually = async <T>(ask: () => Promise<T | undefined>, withinMs 
   for (;;) {
     const answer = await ask()
     if (answer !== undefined) return answer
-    if (systemEnvironment.now() - startMs > withinMs) throw new Error(`the condition has not come within ${withinMs} ms`)
+    if (systemEnvironment.now() - startMs > withinMs)
+      throw new Error(`the condition has not come within ${withinMs} ms`)
     await systemEnvironment.sleep(5)
   }
 }

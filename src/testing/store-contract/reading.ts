@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import type { StoredEvent } from '../../store/store.ts'
 import { slotOf } from '../../store/slot.ts'
-import { append, cancelled, type ContractTest, ids, paid, pick, placed, type Process, raised, rule } from './fixture.ts'
+import { append, cancelled, type StoreRule, ids, paid, pick, placed, type Process, raised, rule } from './fixture.ts'
 
 interface Reader {
   readonly types?: readonly string[]
@@ -18,7 +18,10 @@ const readToEnd = async ({ read, log }: Process, reader: Reader, after = 0): Pro
     const { events, through } = await read((session) => log.readAfter(session, { after: position, ...reader }))
     assert.ok(events.length <= reader.limit, 'more events than the limit')
     assert.ok(through >= position, '`through` goes back')
-    assert.ok(events.every((event) => event.position > position && event.position <= through), 'events beyond `through`')
+    assert.ok(
+      events.every((event) => event.position > position && event.position <= through),
+      'events beyond `through`',
+    )
     found.push(...events)
     if (through === position) return found
     position = through
@@ -36,30 +39,33 @@ const fill = (process: Process, count: number) =>
 
 const positions = (events: readonly StoredEvent[]): number[] => events.map(({ position }) => position)
 
-export const readingRules: readonly ContractTest[] = [
+export const readingRules: readonly StoreRule[] = [
   rule('readAfter of an empty log gives nothing', async ({ read, log }) => {
-    assert.deepEqual(await read((session) => log.readAfter(session, { after: 0, limit: 10 })), { events: [], through: 0 })
+    assert.deepEqual(await read((session) => log.readAfter(session, { after: 0, limit: 10 })), {
+      events: [],
+      through: 0,
+    })
   }),
 
-  rule('readAfter gives events after a position in order, up to a limit, and `through` is the last one', async (process) => {
-    const { read, log } = process
-    await fill(process, 10)
-    const some = await read((session) => log.readAfter(session, { after: 3, limit: 4 }))
-    assert.deepEqual([positions(some.events), some.through], [[4, 5, 6, 7], 7])
-    const rest = await read((session) => log.readAfter(session, { after: 7, limit: 4 }))
-    assert.deepEqual([positions(rest.events), rest.through], [[8, 9, 10], 10])
-    const none = await read((session) => log.readAfter(session, { after: 10, limit: 4 }))
-    assert.deepEqual([positions(none.events), none.through], [[], 10])
-  }),
+  rule(
+    'readAfter gives events after a position in order, up to a limit, and `through` is the last one',
+    async (process) => {
+      const { read, log } = process
+      await fill(process, 10)
+      const some = await read((session) => log.readAfter(session, { after: 3, limit: 4 }))
+      assert.deepEqual([positions(some.events), some.through], [[4, 5, 6, 7], 7])
+      const rest = await read((session) => log.readAfter(session, { after: 7, limit: 4 }))
+      assert.deepEqual([positions(rest.events), rest.through], [[8, 9, 10], 10])
+      const none = await read((session) => log.readAfter(session, { after: 10, limit: 4 }))
+      assert.deepEqual([positions(none.events), none.through], [[], 10])
+    },
+  ),
 
   rule('readAfter leaves events of other types out, and `through` passes them', async (process) => {
     const { read, log } = process
     const events = await fill(process, 40)
     const found = await read((session) => log.readAfter(session, { after: 0, types: [cancelled], limit: 10 }))
-    assert.deepEqual(
-      [ids(found.events), found.through],
-      [ids(events.filter(({ type }) => type === cancelled)), 40],
-    )
+    assert.deepEqual([ids(found.events), found.through], [ids(events.filter(({ type }) => type === cancelled)), 40])
     const both = await read((session) => log.readAfter(session, { after: 0, types: [cancelled, placed], limit: 100 }))
     assert.deepEqual(ids(both.events), ids(events.filter(({ type }) => type !== paid)))
     const nothing = await read((session) => log.readAfter(session, { after: 0, types: [], limit: 10 }))
@@ -75,7 +81,10 @@ export const readingRules: readonly ContractTest[] = [
           const expected = events.filter(({ type }) => types === undefined || types.includes(type))
           const reader = types === undefined ? { limit } : { types, limit }
           assert.deepEqual(ids(await readToEnd(process, reader)), ids(expected))
-          assert.deepEqual(ids(await readToEnd(process, reader, 200)), ids(expected.filter(({ position }) => position > 200)))
+          assert.deepEqual(
+            ids(await readToEnd(process, reader, 200)),
+            ids(expected.filter(({ position }) => position > 200)),
+          )
         }
     },
     'P2',
@@ -117,7 +126,9 @@ export const readingRules: readonly ContractTest[] = [
       const writer = async (own: Process): Promise<string[]> => {
         const appended: string[] = []
         for (let n = 0; n < units; n++)
-          appended.push(...ids(await append(own, ...Array.from({ length: 1 + (n % 3) }, () => raised({ key: `${n % 5}` })))))
+          appended.push(
+            ...ids(await append(own, ...Array.from({ length: 1 + (n % 3) }, () => raised({ key: `${n % 5}` })))),
+          )
         writing--
         return appended
       }
@@ -133,7 +144,10 @@ export const readingRules: readonly ContractTest[] = [
       const [a, b, ...read] = await Promise.all([writer(process), writer(other), reader(process), reader(other)])
       for (const found of read) {
         assert.deepEqual(ids(found).toSorted(), [...a, ...b].toSorted())
-        assert.deepEqual(positions(found), found.map((_, n) => n + 1))
+        assert.deepEqual(
+          positions(found),
+          found.map((_, n) => n + 1),
+        )
         const sequences = new Map<string, number>()
         for (const { key, sequence } of found) {
           assert.equal(sequence, (sequences.get(key) ?? 0) + 1)
@@ -168,7 +182,10 @@ export const readingRules: readonly ContractTest[] = [
         ids(await read((session) => log.readKey(session, key, options)))
       assert.deepEqual(await from({ from: 1, limit: 100 }), ids(own))
       assert.deepEqual(await from({ from: 4, limit: 2 }), ids(own.slice(3, 5)))
-      assert.deepEqual(await from({ from: 2, types: [paid], limit: 100 }), ids(own.slice(1).filter(({ type }) => type === paid)))
+      assert.deepEqual(
+        await from({ from: 2, types: [paid], limit: 100 }),
+        ids(own.slice(1).filter(({ type }) => type === paid)),
+      )
       assert.deepEqual(await from({ from: 9, limit: 100 }), [])
     }
   }),
@@ -230,19 +247,23 @@ export const readingRules: readonly ContractTest[] = [
     assert.equal(await count({ after: 100 }), 0)
   }),
 
-  rule('a log knows the types and versions that were declared, once each, until they are forgotten', async ({ write, read, log }) => {
-    const types = async () => (await read((session) => log.types(session))).map(({ type, version }) => `${type} ${version}`)
-    assert.deepEqual(await types(), [])
-    const declared = [
-      { type: placed, version: 1 },
-      { type: paid, version: 1 },
-    ]
-    await write((session) => log.declareTypes(session, declared))
-    await write((session) => log.declareTypes(session, [...declared, { type: placed, version: 2 }]))
-    assert.deepEqual((await types()).toSorted(), [`${paid} 1`, `${placed} 1`, `${placed} 2`])
-    await write((session) => log.forgetType(session, placed))
-    assert.deepEqual(await types(), [`${paid} 1`])
-  }),
+  rule(
+    'a log knows the types and versions that were declared, once each, until they are forgotten',
+    async ({ write, read, log }) => {
+      const types = async () =>
+        (await read((session) => log.types(session))).map(({ type, version }) => `${type} ${version}`)
+      assert.deepEqual(await types(), [])
+      const declared = [
+        { type: placed, version: 1 },
+        { type: paid, version: 1 },
+      ]
+      await write((session) => log.declareTypes(session, declared))
+      await write((session) => log.declareTypes(session, [...declared, { type: placed, version: 2 }]))
+      assert.deepEqual((await types()).toSorted(), [`${paid} 1`, `${placed} 1`, `${placed} 2`])
+      await write((session) => log.forgetType(session, placed))
+      assert.deepEqual(await types(), [`${paid} 1`])
+    },
+  ),
 
   rule('a new incarnation is told by the head, of this context alone', async (process) => {
     const { database, write, read, log } = process
@@ -259,7 +280,7 @@ export const readingRules: readonly ContractTest[] = [
 const head = ({ read, log }: Process) => read((session) => log.head(session))
 const drop = ({ write, log }: Process, position: number) => write((session) => log.dropThrough(session, position))
 
-export const retentionRules: readonly ContractTest[] = [
+export const retentionRules: readonly StoreRule[] = [
   rule('the oldest event is at position 1, and after the head when there is none', async (process) => {
     const { read, log } = process
     const oldest = () => read((session) => log.oldest(session))
@@ -292,7 +313,12 @@ export const retentionRules: readonly ContractTest[] = [
       assert.deepEqual(pick(third, 'position', 'sequence'), { position: 4, sequence: 3 })
       assert.equal(await drop(process, 100), 2)
       assert.equal((await head(process)).position, 4)
-      const [fourth, second, first] = await append(process, raised({ key: 'a' }), raised({ key: 'b' }), raised({ key: 'c' }))
+      const [fourth, second, first] = await append(
+        process,
+        raised({ key: 'a' }),
+        raised({ key: 'b' }),
+        raised({ key: 'c' }),
+      )
       assert.deepEqual(pick(fourth, 'position', 'sequence'), { position: 5, sequence: 4 })
       assert.deepEqual(pick(second, 'position', 'sequence'), { position: 6, sequence: 2 })
       assert.deepEqual(pick(first, 'position', 'sequence'), { position: 7, sequence: 1 })
@@ -303,7 +329,9 @@ export const retentionRules: readonly ContractTest[] = [
   rule('an expected sequence is checked against a key whose events were dropped', async (process) => {
     await append(process, raised({ key: 'a' }), raised({ key: 'a' }))
     await drop(process, 2)
-    await assert.rejects(append(process, raised({ key: 'a', expectedSequence: 0 })), { code: 'PABAL_SEQUENCE_CONFLICT' })
+    await assert.rejects(append(process, raised({ key: 'a', expectedSequence: 0 })), {
+      code: 'PABAL_SEQUENCE_CONFLICT',
+    })
     const [third] = await append(process, raised({ key: 'a', expectedSequence: 2 }))
     assert.equal(third!.sequence, 3)
   }),

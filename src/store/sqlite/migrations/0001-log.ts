@@ -49,6 +49,7 @@ CREATE TABLE ${p}cursor (
   source TEXT NOT NULL,
   lane INTEGER NOT NULL,
   position INTEGER NOT NULL,
+  start_position INTEGER NOT NULL,
   event_id TEXT,
   incarnation TEXT NOT NULL,
   epoch INTEGER NOT NULL DEFAULT 0,

@@ -1,6 +1,10 @@
 /** Finds the order lines that a return gives back: the latest first, until its quantities are covered. */
 
-import type { ReturnedLine } from './translate.ts'
+export interface ReturnedLine {
+  readonly stockCode: string
+  /** At least 1. */
+  readonly quantity: number
+}
 
 export interface OpenLine {
   readonly stockCode: string

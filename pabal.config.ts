@@ -1,0 +1,7 @@
+/** What the `pabal` command of this repository looks at: the shop, over `.data/shop` or the folder in SHOP_DATA. */
+
+import { join } from 'node:path'
+import { env } from 'node:process'
+import { createShop } from './examples/shop/app.ts'
+
+export default () => createShop({ data: env['SHOP_DATA'] ?? join(import.meta.dirname, '.data/shop') }).app

@@ -1,0 +1,198 @@
+/**
+ * Which lanes this process owns. A lease is taken when there is work and renewed by the work; an idle consumer renews nothing.
+ * Whoever is wrong about owning a lane is stopped by its epoch, never by a clock.
+ */
+
+import { PabalError } from '../core/errors.ts'
+import type { CursorId, CursorRow, Place } from '../store/store.ts'
+import { Lane, type SubscriptionParts } from './lane.ts'
+
+/** About how often a process asks for a lane that another one holds while there is work in it. */
+export const othersCheckMs = 1_000
+
+export class Ownership {
+  readonly #parts: SubscriptionParts
+  readonly #warn: (error: unknown) => void
+  readonly #lanes = new Map<number, Lane>()
+  readonly #claiming = new Map<number, Promise<Lane | undefined>>()
+  /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
+  readonly #others = new Map<number, number>()
+  /** Of lanes not owned: where the cursor stands, and up to where nothing was found for it. */
+  readonly #peeked = new Map<number, { readonly position: number; readonly through: number }>()
+  /** Fixed when the consumer was registered first. */
+  lanes = 1
+  /** The consumer is paused: it is rung when somebody resumes it. */
+  paused = false
+
+  constructor(parts: SubscriptionParts, warn: (error: unknown) => void) {
+    this.#parts = parts
+    this.#warn = warn
+  }
+
+  #id(lane: number): CursorId {
+    return { consumer: this.#parts.spec.name, source: this.#parts.source.name, lane }
+  }
+
+  owned(lane: number): Lane | undefined {
+    return this.#lanes.get(lane)
+  }
+
+  get ownsAll(): boolean {
+    return this.#lanes.size === this.lanes
+  }
+
+  /** Where to read on. */
+  async readFrom(lane: number): Promise<number> {
+    const owned = this.#lanes.get(lane)
+    if (owned !== undefined) return owned.scanned
+    const { database, contextStore } = this.#parts.runtime
+    const { consumer, source } = this.#id(lane)
+    const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
+    const position = cursors.find((cursor) => cursor.source === source && cursor.lane === lane)?.position ?? 0
+    const peeked = this.#peeked.get(lane)
+    return peeked?.position === position ? peeked.through : position
+  }
+
+  /** Nothing for this consumer was found up to there. */
+  async nothingThrough(lane: number, through: number): Promise<void> {
+    this.#others.delete(lane)
+    const owned = this.#lanes.get(lane)
+    if (owned !== undefined) owned.scanned = Math.max(owned.scanned, through)
+    else {
+      const { database, contextStore } = this.#parts.runtime
+      const { consumer, source } = this.#id(lane)
+      const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
+      const cursor = cursors.find((row) => row.source === source && row.lane === lane)
+      if (cursor !== undefined) this.#peeked.set(lane, { position: cursor.position, through })
+    }
+  }
+
+  /** How long a lane is left to its other owner; 0 when it may be asked for. */
+  leftToOthersMs(lane: number): number {
+    const untilMs = this.#others.get(lane)
+    return untilMs === undefined ? 0 : Math.max(0, untilMs - this.#parts.runtime.environment.now())
+  }
+
+  /** Until one of the lanes that others hold may be asked for; undefined when they hold none. */
+  nextAskMs(): number | undefined {
+    const waitsMs = [...this.#others.keys()].map((lane) => this.leftToOthersMs(lane))
+    return waitsMs.length === 0 ? undefined : Math.max(1, Math.min(...waitsMs))
+  }
+
+  /** Somebody else has it now. */
+  forget(lane: Lane): void {
+    if (this.#lanes.get(lane.id.lane) === lane) this.#lanes.delete(lane.id.lane)
+  }
+
+  /** The lane with a lease that lasts; claimed, or claimed again before it runs out. Two loops ask: one claim serves both. */
+  own(lane: number): Promise<Lane | undefined> {
+    let claiming = this.#claiming.get(lane)
+    if (claiming === undefined) {
+      claiming = this.#claim(lane).finally(() => this.#claiming.delete(lane))
+      this.#claiming.set(lane, claiming)
+    }
+    return claiming
+  }
+
+  async #claim(number: number): Promise<Lane | undefined> {
+    const { leaseMs, runtime } = this.#parts
+    const { environment, database, contextStore } = runtime
+    const known = this.#lanes.get(number)
+    if (known !== undefined && known.untilMs - environment.now() > leaseMs / 2) return known
+    const id = this.#id(number)
+    this.#others.delete(number)
+    const row = await database.transaction(async (session) => {
+      const consumer = await contextStore.cursors.consumer(session, id.consumer)
+      this.paused = consumer === undefined || consumer.state === 'paused'
+      if (this.paused) return undefined
+      if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined)
+        return 'held' as const
+      return contextStore.cursors.claim(session, id, leaseMs)
+    })
+    if (row === 'held') {
+      known!.untilMs = environment.now() + leaseMs
+      return known
+    }
+    this.#lanes.delete(number)
+    if (row !== undefined) return this.#accept(row)
+    if (!this.paused) this.#others.set(number, environment.now() + othersCheckMs * (0.5 + environment.random()))
+    return undefined
+  }
+
+  /** A claimed lane, once its log is known to be the one that the cursor was in (P8). */
+  async #accept(row: CursorRow): Promise<Lane | undefined> {
+    const { source, spec } = this.#parts
+    const head = await source.head()
+    const lane = new Lane({ ...row, incarnation: head.incarnation }, this.lanes, spec.batch)
+    const same = row.position <= head.position && (await this.#isThere(row))
+    if (!same) return this.#rewound(lane, row)
+    this.#lanes.set(lane.id.lane, lane)
+    return lane
+  }
+
+  /** The event at the cursor is the one that was handled there, or retention has dropped it since. */
+  async #isThere(row: CursorRow): Promise<boolean> {
+    const { source } = this.#parts
+    if (row.position === 0 || row.event_id === null) return true
+    const there = await source.identityAt(row.position)
+    return there === undefined ? row.position < (await source.oldest()) : there === row.event_id
+  }
+
+  /**
+   * The log does not hold what was handled at the cursor. With an inbox the cursor goes back to the start and every key is
+   * compared; without one, only a person can say where to go on.
+   */
+  async #rewound(lane: Lane, row: CursorRow): Promise<undefined> {
+    const { source, runtime, spec } = this.#parts
+    const { cursors, inbox } = runtime.contextStore
+    const error = new PabalError(
+      'PABAL_LOG_REWOUND',
+      `'${spec.name}' of '${runtime.name}' handled event ${row.event_id} at position ${row.position} of '${source.name}', which is not there`,
+    )
+    this.#warn(error)
+    await runtime.database.transaction(async (session) => {
+      if (source.stream === undefined) {
+        await cursors.update(session, spec.name, { state: 'paused', reason: error.message })
+        await cursors.revoke(session, spec.name)
+        return
+      }
+      await inbox.distrust(session, spec.name, source.name)
+      const start = { position: 0, eventId: null, incarnation: lane.incarnation }
+      await cursors.move(session, lane.id, lane.epoch, start, { leaseMs: 0, stalls: 0 })
+      await cursors.release(session, lane.id, lane.epoch)
+    })
+    return undefined
+  }
+
+  /** The stored cursor follows what was scanned without finding anything. False: the lane is not ours. */
+  async keepUp(number: number): Promise<boolean> {
+    const lane = await this.own(number)
+    if (lane === undefined) return false
+    const place = await this.#placeAtScanned(lane)
+    await this.#parts.runtime.database.transaction((session) => lane.move(this.#parts, session, place))
+    lane.moved(this.#parts, place, 0)
+    return true
+  }
+
+  async #placeAtScanned(lane: Lane): Promise<Place> {
+    return {
+      position: lane.scanned,
+      eventId: (await this.#parts.source.identityAt(lane.scanned)) ?? null,
+      incarnation: lane.incarnation,
+    }
+  }
+
+  /** Gives all lanes back, with what was scanned. */
+  async release(): Promise<void> {
+    const { database, contextStore } = this.#parts.runtime
+    for (const lane of this.#lanes.values()) {
+      const place = lane.scanned > lane.position ? await this.#placeAtScanned(lane) : undefined
+      await database.transaction(async (session) => {
+        if (place !== undefined)
+          await contextStore.cursors.move(session, lane.id, lane.epoch, place, { leaseMs: 0, stalls: 0 })
+        await contextStore.cursors.release(session, lane.id, lane.epoch)
+      })
+    }
+    this.#lanes.clear()
+  }
+}

@@ -1,0 +1,70 @@
+/** The first start of a consumer, and what its producers are told of it. */
+
+import { PabalError } from '../core/errors.ts'
+import type { Place } from '../store/store.ts'
+import type { SubscriptionParts } from './lane.ts'
+
+/** Registers the consumer and its cursors; at the first time it decides where they start. Returns the number of lanes. @throws PABAL_START_AT_REQUIRED */
+export const register = async (parts: SubscriptionParts): Promise<number> => {
+  const { spec, source, runtime } = parts
+  const { database, contextStore } = runtime
+  const known = await database.read((session) => contextStore.cursors.cursors(session, spec.name))
+  const start = known.some((cursor) => cursor.source === source.name) ? undefined : await startOf(parts)
+  return database.transaction(async (session) => {
+    const { lanes } = await contextStore.cursors.register(session, {
+      name: spec.name,
+      effects: spec.effects,
+      lanes: spec.lanes ?? database.defaultLanes,
+      types: spec.definitions.map(({ type }) => type),
+    })
+    if (start !== undefined)
+      for (let lane = 0; lane < lanes; lane++)
+        await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
+    return lanes
+  })
+}
+
+const startOf = async ({ spec, source, runtime }: SubscriptionParts): Promise<Place> => {
+  const { startAt, effects, name } = spec
+  const head = await source.head()
+  if (startAt === undefined && effects === 'external' && (await source.count(0)) > 0)
+    throw new PabalError(
+      'PABAL_START_AT_REQUIRED',
+      `'${name}' of '${runtime.name}' is new, has external effects, and the log of '${source.name}' already has events for it`,
+    )
+  const position =
+    startAt === 'now' ? head.position : typeof startAt === 'object' ? Math.min(startAt.position, head.position) : 0
+  return { position, eventId: (await source.identityAt(position)) ?? null, incarnation: head.incarnation }
+}
+
+/** Positions between two reports to a producer: each is a write there. */
+export const reportEvery = 10_000
+
+/** Tells a producer what is not needed here any more: all lanes have passed it, and no parked key waits there. */
+export class Report {
+  readonly #parts: SubscriptionParts
+  #told = -1
+
+  constructor(parts: SubscriptionParts) {
+    this.#parts = parts
+  }
+
+  isDueAt(position: number): boolean {
+    return position - this.#told >= reportEvery
+  }
+
+  async send(): Promise<void> {
+    const { source, spec, runtime } = this.#parts
+    if (source.report === undefined) return
+    const { database, contextStore } = runtime
+    const needed = await database.read(async (session) => {
+      const cursors = await contextStore.cursors.cursors(session, spec.name)
+      const parked = await contextStore.parking.oldestNeeded(session, source.name, spec.name)
+      const passed = cursors.filter((cursor) => cursor.source === source.name).map(({ position }) => position)
+      return Math.min(...passed, parked === undefined ? Number.MAX_SAFE_INTEGER : parked - 1)
+    })
+    if (needed === this.#told) return
+    await source.report(`${runtime.name}/${spec.name}`, needed)
+    this.#told = needed
+  }
+}

@@ -1,0 +1,11 @@
+/** `pabal/testing`: what proves that an adapter keeps the promises. */
+
+export { type Cannot, type ContractTest, type Guarantee, plan, type PlannedTest } from './contract.ts'
+export {
+  checkHistory,
+  type HistoryUnit,
+  storeContract,
+  type StoreHarness,
+  type StoreRule,
+  type StoreUnderTest,
+} from './store-contract.ts'
