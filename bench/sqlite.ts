@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util'
 import { holds, json, type Result, table } from './report.ts'
 import { append } from './sqlite/append.ts'
 import { dispatch } from './sqlite/dispatch.ts'
+import { drain } from './sqlite/drain.ts'
 
 const { values } = parseArgs({
   options: {
@@ -21,7 +22,7 @@ const { values } = parseArgs({
 })
 
 type Part = (folder: string, rounds: number) => Promise<Result[]>
-const parts: Readonly<Record<string, Part>> = { append, dispatch }
+const parts: Readonly<Record<string, Part>> = { append, drain, dispatch }
 
 const results: Result[] = []
 for (const [name, part] of Object.entries(parts)) {

@@ -2,22 +2,13 @@
 
 export type { App, AppOptions, Refusal, Sent, SettleOptions } from './app/app.ts'
 export { createApp } from './app/app.ts'
-export type {
-  Bound,
-  CommandEnvelope,
-  Context,
-  DurableOptions,
-  ExternalHandling,
-  ExternalOptions,
-  Handler,
-  Handling,
-  OnExhausted,
-  RetryPolicy,
-  StartAt,
-  Unit,
-} from './context/definition.ts'
-export { defineContext, giveUp, retryLater } from './context/definition.ts'
+export type { Bound, Context } from './context/definition.ts'
+export { defineContext } from './context/definition.ts'
+export type { DurableOptions, ExternalOptions, Handler, OnExhausted, StartAt } from './context/handler.ts'
+export type { RetryPolicy } from './context/retry.ts'
+export { giveUp, retryLater } from './context/retry.ts'
 export type { RunningContext, UnitOptions } from './context/runtime.ts'
+export type { CommandEnvelope, ExternalHandling, Handling, Unit } from './context/unit.ts'
 export { raise } from './context/unit-of-work.ts'
 export type { Duration } from './core/duration.ts'
 export type { Environment } from './core/environment.ts'

@@ -24,6 +24,7 @@ export class Outbox {
     this.db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
     for (const { sql } of migrations) this.db.exec(sql('raw_'))
     this.db.exec(orderTable)
+    this.db.exec('CREATE TABLE position (consumer TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT')
     this.#begin = this.db.prepare('BEGIN IMMEDIATE')
     this.#commit = this.db.prepare('COMMIT')
     this.#order = this.db.prepare(insertOrder)
@@ -52,6 +53,26 @@ export class Outbox {
       this.#insert(rowsPerStatement).run(...values)
     }
     this.#commit.run()
+  }
+
+  startCursor(consumer: string): void {
+    this.db.prepare('INSERT INTO position (consumer, position) VALUES (?, 0)').run(consumer)
+  }
+
+  /** Hands on every row behind the cursor and moves it, so many rows per transaction; returns how many there were. */
+  drain(consumer: string, rowsPerTransaction: number, handle: (row: { readonly data: string }) => void): number {
+    const read = this.db.prepare(`SELECT position, ${columns} FROM raw_event WHERE position > ? ORDER BY position LIMIT ?`)
+    const move = this.db.prepare('UPDATE position SET position = ? WHERE consumer = ?')
+    for (let position = 0, handled = 0; ; ) {
+      this.#begin.run()
+      const rows = read.all(position, rowsPerTransaction) as { position: number; data: string }[]
+      for (const row of rows) handle(row)
+      handled += rows.length
+      position = rows.at(-1)?.position ?? position
+      move.run(position, consumer)
+      this.#commit.run()
+      if (rows.length === 0) return handled
+    }
   }
 
   #insert(rows: number): StatementSync {

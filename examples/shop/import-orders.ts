@@ -32,7 +32,7 @@ export interface ImportOptions {
 }
 
 /** A commit waits for the disk: one for many invoices. What a crash undoes comes again with the file. */
-const invoicesPerTransaction = 100
+const invoicesPerTransaction = 300
 
 /** @throws ShopInputError after everything that was complete before it has been received */
 export async function importOrders(app: App, path: string, options: ImportOptions = {}): Promise<void> {

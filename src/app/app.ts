@@ -1,6 +1,7 @@
 /** The composition root: the only place that knows who runs with whom, on what, over what. */
 
-import type { Bound, Context, ContextDefinition, RefusalsOf } from '../context/definition.ts'
+import type { Bound, Context, ContextDefinition } from '../context/definition.ts'
+import type { RefusalsOf } from '../context/unit.ts'
 import type { RunningContext, UnitOptions } from '../context/runtime.ts'
 import type { UnitOfWork } from '../context/unit-of-work.ts'
 import { type Environment, systemEnvironment } from '../core/environment.ts'

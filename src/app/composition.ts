@@ -1,6 +1,7 @@
 /** Who runs with whom, checked before anything is opened: handlers, commands, and where each public event comes from. */
 
-import type { Bound, CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../context/definition.ts'
+import type { Bound } from '../context/definition.ts'
+import type { CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../context/handler.ts'
 import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
 import type { Exchange } from '../exchange/exchange.ts'

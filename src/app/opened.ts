@@ -8,6 +8,7 @@ import type { Limits } from '../core/limits.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import { nameWarning } from '../event/naming.ts'
 import { toPublic } from '../event/publication.ts'
+import { isOperatorType } from '../event/reserved.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
 import type { ContextStore, Database, Session } from '../store/store.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
@@ -26,15 +27,12 @@ export interface OpenOptions {
 }
 
 /** A log that this process can read: of its own contexts, and of those that the exchange reaches. */
-interface OpenLog {
+export interface OpenLog {
   readonly bound: Bound
   readonly database: Database
   readonly store: ContextStore
   readonly bell: Bell
 }
-
-/** Events that operators' actions append; known to every log. */
-export const operatorPrefix = 'pabal.'
 
 export class OpenedApp {
   readonly runtimes: ReadonlyMap<string, ContextRuntime>
@@ -93,8 +91,14 @@ const openLogs = async (
   for (const bound of [...composition.contexts, ...composition.remote]) {
     const { database: source } = bound['~pabal'].store
     let database = databases.get(source.identity)
-    if (database === undefined) databases.set(source.identity, (database = await source.open(environment, { existing })))
-    logs.set(nameOf(bound), { bound, database, store: await database.context(nameOf(bound), { existing }), bell: new Bell() })
+    if (database === undefined)
+      databases.set(source.identity, (database = await source.open(environment, { existing })))
+    logs.set(nameOf(bound), {
+      bound,
+      database,
+      store: await database.context(nameOf(bound), { existing }),
+      bell: new Bell(),
+    })
   }
   return logs
 }
@@ -125,7 +129,7 @@ const prepare = async (runtime: ContextRuntime, bound: Bound, warn: OpenOptions[
   if (own !== undefined) await database.transaction((session) => own(store.tx(session) as never))
   const stored = await database.read((session) => contextStore.log.types(session))
   for (const { type, version } of stored) {
-    if (type.startsWith(operatorPrefix) || facts.retired.includes(type)) continue
+    if (isOperatorType(type) || facts.retired.includes(type)) continue
     const definition = entries.get(type)
     if (definition === undefined) await checkUnknown(runtime, type)
     else if (version > definition.version)

@@ -13,7 +13,8 @@ const withCode = (code: string, message?: RegExp): unknown =>
 
 const tables = (tx: { run(sql: string): unknown }) => tx.run('CREATE TABLE IF NOT EXISTS state (id TEXT)')
 const order = (orderId: string, n = 0) => ({ orderId, n })
-const statesOf = (path: string) => rowsOf<{ id: string }>(path, 'SELECT id FROM state ORDER BY rowid').map(({ id }) => id)
+const statesOf = (path: string) =>
+  rowsOf<{ id: string }>(path, 'SELECT id FROM state ORDER BY rowid').map(({ id }) => id)
 
 const openOrdering = async (handlers: Parameters<typeof ordering.with>[0]['handlers'] = []) => {
   const path = `${await testFolder()}/ordering.db`
@@ -77,7 +78,11 @@ describe('a command', () => {
         store: sqlite(path),
         prepare: tables,
         // @ts-expect-error limit must be a number
-        handlers: [ordering.handle(PlaceOrder, (_, { refuse }) => { throw refuse('over-limit', { limit: 'much' }) })],
+        handlers: [
+          ordering.handle(PlaceOrder, (_, { refuse }) => {
+            throw refuse('over-limit', { limit: 'much' })
+          }),
+        ],
       }),
     ])
     await expect(app.send(PlaceOrder, order('a'))).rejects.toEqual(withCode('PABAL_PAYLOAD_INVALID', /over-limit/))
@@ -144,12 +149,16 @@ describe('a command inside a unit', () => {
   test('a loop of events over commands meets the hop limit', async () => {
     const path = `${await testFolder()}/ordering.db`
     const place = ordering.handle(PlaceOrder, ({ data }, { raise }) => raise(OrderPlaced, data))
-    const again = ordering.on(OrderPlaced, 'again', async ({ data }) => void (await app.send(PlaceOrder, data)), { retry: 'none' })
+    const again = ordering.on(OrderPlaced, 'again', async ({ data }) => void (await app.send(PlaceOrder, data)), {
+      retry: 'none',
+    })
     const app = testApp([ordering.with({ store: sqlite(path), handlers: [place, again] })], { limits: { hops: 8 } })
     await app.send(PlaceOrder, order('a'))
     await app.settle({ withinMs: 3_000 })
     expect(logOf(path).length).toBeLessThan(10)
-    expect(rowsOf<{ error: string }>(path, 'SELECT error FROM pabal_ordering_parked')[0]?.error).toContain('PABAL_HOP_LIMIT')
+    expect(rowsOf<{ error: string }>(path, 'SELECT error FROM pabal_ordering_parked')[0]?.error).toContain(
+      'PABAL_HOP_LIMIT',
+    )
   })
 
   test('a listener that a refused command has set is gone with it', async () => {
@@ -173,23 +182,26 @@ describe('a command inside a unit', () => {
     [0, 3],
     [3, 0],
     [2, 3],
-  ])('two at once (after %d and %d turns) are answered truly: what was accepted is there, what was refused is not', async (refusedTurns, acceptedTurns) => {
-    const path = `${await testFolder()}/ordering.db`
-    const place = ordering.handle(PlaceOrder, async ({ data }, { tx, raise, refuse }) => {
-      tx.run('INSERT INTO state VALUES (?)', data.orderId)
-      raise(OrderPlaced, data)
-      for (let turn = 0; turn < (data.n > 100 ? refusedTurns : acceptedTurns); turn++) await quiet()
-      if (data.n > 100) throw refuse('over-limit', { limit: 100 })
-    })
-    const app = testApp([ordering.with({ store: sqlite(path), handlers: [place], prepare: tables })])
-    const answers = await app.context(ordering).transaction(async ({ raise }) => {
-      raise(OrderPaid, order('own'))
-      return Promise.all([app.send(PlaceOrder, order('refused', 101)), app.send(PlaceOrder, order('accepted'))])
-    })
-    expect(answers.map(({ ok }) => ok)).toEqual([false, true])
-    expect(statesOf(path)).toEqual(['accepted'])
-    expect(logOf(path).map(({ key }) => key)).toEqual(['own', 'accepted'])
-  })
+  ])(
+    'two at once (after %d and %d turns) are answered truly: what was accepted is there, what was refused is not',
+    async (refusedTurns, acceptedTurns) => {
+      const path = `${await testFolder()}/ordering.db`
+      const place = ordering.handle(PlaceOrder, async ({ data }, { tx, raise, refuse }) => {
+        tx.run('INSERT INTO state VALUES (?)', data.orderId)
+        raise(OrderPlaced, data)
+        for (let turn = 0; turn < (data.n > 100 ? refusedTurns : acceptedTurns); turn++) await quiet()
+        if (data.n > 100) throw refuse('over-limit', { limit: 100 })
+      })
+      const app = testApp([ordering.with({ store: sqlite(path), handlers: [place], prepare: tables })])
+      const answers = await app.context(ordering).transaction(async ({ raise }) => {
+        raise(OrderPaid, order('own'))
+        return Promise.all([app.send(PlaceOrder, order('refused', 101)), app.send(PlaceOrder, order('accepted'))])
+      })
+      expect(answers.map(({ ok }) => ok)).toEqual([false, true])
+      expect(statesOf(path)).toEqual(['accepted'])
+      expect(logOf(path).map(({ key }) => key)).toEqual(['own', 'accepted'])
+    },
+  )
 
   test('an inner failure that was undone with its command does not doom the unit', async () => {
     const path = `${await testFolder()}/ordering.db`
@@ -235,10 +247,13 @@ describe('an idempotency key', () => {
     const { context } = await openOrdering()
     let tries = 0
     const run = () =>
-      context.transaction(() => {
-        if (++tries === 1) throw new Error('timeout')
-        return tries
-      }, { idempotencyKey: 'k' })
+      context.transaction(
+        () => {
+          if (++tries === 1) throw new Error('timeout')
+          return tries
+        },
+        { idempotencyKey: 'k' },
+      )
     await expect(run()).rejects.toThrow('timeout')
     expect([await run(), await run()]).toEqual([2, 2])
   })
@@ -247,10 +262,16 @@ describe('an idempotency key', () => {
     const { path, app, runs } = await openOrdering()
     const store = sqlite(path)
     const other = testApp([
-      ordering.with({ store, handlers: [ordering.handle(PlaceOrder, ({ data }, { raise }) => raise(OrderPlaced, data))], prepare: tables }),
+      ordering.with({
+        store,
+        handlers: [ordering.handle(PlaceOrder, ({ data }, { raise }) => raise(OrderPlaced, data))],
+        prepare: tables,
+      }),
     ])
     await Promise.all(
-      Array.from({ length: 12 }, (_, i) => (i % 2 === 0 ? app : other).send(PlaceOrder, order('a'), { idempotencyKey: 'req-1' })),
+      Array.from({ length: 12 }, (_, i) =>
+        (i % 2 === 0 ? app : other).send(PlaceOrder, order('a'), { idempotencyKey: 'req-1' }),
+      ),
     )
     expect(logOf(path)).toHaveLength(1)
     expect(runs.length).toBeLessThanOrEqual(1)
@@ -289,7 +310,14 @@ describe('an idempotency key', () => {
 
   test.each([
     ['a function', () => () => 0],
-    ['a cycle', () => { const a: Record<string, unknown> = {}; a['a'] = a; return a }],
+    [
+      'a cycle',
+      () => {
+        const a: Record<string, unknown> = {}
+        a['a'] = a
+        return a
+      },
+    ],
     ['a big integer', () => 1n],
     ['a date', () => new Date(0)],
     ['a map', () => new Map([[1, 2]])],
@@ -297,10 +325,13 @@ describe('an idempotency key', () => {
   ])('refuses a result that JSON cannot carry unchanged: %s', async (_, value) => {
     const { path, context } = await openOrdering()
     const run = () =>
-      context.transaction(({ raise }) => {
-        raise(OrderPlaced, order('a'))
-        return value() as unknown
-      }, { idempotencyKey: 'k' })
+      context.transaction(
+        ({ raise }) => {
+          raise(OrderPlaced, order('a'))
+          return value() as unknown
+        },
+        { idempotencyKey: 'k' },
+      )
     await expect(run()).rejects.toEqual(withCode('PABAL_RESULT_NOT_JSON'))
     expect(logOf(path)).toEqual([])
   })
@@ -313,7 +344,9 @@ describe('common metadata', () => {
   const Meta = z.object({ actor: z.string(), tenant: z.string().default('acme') })
   const notes = defineContext('notes', { store: sqlite, events: [Noted, Filed], metadata: Meta })
   const metadataOf = (path: string) =>
-    rowsOf<{ metadata: string }>(path, 'SELECT metadata FROM pabal_notes_event ORDER BY position').map(({ metadata }) => JSON.parse(metadata) as unknown)
+    rowsOf<{ metadata: string }>(path, 'SELECT metadata FROM pabal_notes_event ORDER BY position').map(
+      ({ metadata }) => JSON.parse(metadata) as unknown,
+    )
 
   const openNotes = async () => {
     const path = `${await testFolder()}/notes.db`
@@ -339,7 +372,9 @@ describe('common metadata', () => {
   test('is validated, typed, stored with every event and inherited by what follows', async () => {
     const { path, app, seen } = await openNotes()
     await app.send(Note, { id: '1' }, { metadata: { actor: 'kim' } })
-    await app.context(notes).transaction(({ raise }) => raise(Noted, { id: '2' }), { metadata: { actor: 'lee', tenant: 'b' } })
+    await app
+      .context(notes)
+      .transaction(({ raise }) => raise(Noted, { id: '2' }), { metadata: { actor: 'lee', tenant: 'b' } })
     await app.settle({ withinMs: 10_000 })
     expect(metadataOf(path)).toEqual([
       { actor: 'kim', tenant: 'acme' },
@@ -353,7 +388,9 @@ describe('common metadata', () => {
   test('that is missing or wrong refuses the unit', async () => {
     const { path, app } = await openNotes()
     const { transaction } = app.context(notes)
-    await expect(transaction(({ raise }) => raise(Noted, { id: '1' }))).rejects.toEqual(withCode('PABAL_METADATA_INVALID'))
+    await expect(transaction(({ raise }) => raise(Noted, { id: '1' }))).rejects.toEqual(
+      withCode('PABAL_METADATA_INVALID'),
+    )
     await expect(
       // @ts-expect-error actor must be a string
       transaction(({ raise }) => raise(Noted, { id: '1' }), { metadata: { actor: 1 } }),
@@ -364,10 +401,15 @@ describe('common metadata', () => {
   test('of a nested unit is its own', async () => {
     const { path, app } = await openNotes()
     const context = app.context(notes)
-    await context.transaction(async ({ raise }) => {
-      await context.transaction((inner) => inner.raise(Noted, { id: 'inner' }), { metadata: { actor: 'inner', tenant: 't' } })
-      raise(Noted, { id: 'outer' })
-    }, { metadata: { actor: 'outer', tenant: 't' } })
+    await context.transaction(
+      async ({ raise }) => {
+        await context.transaction((inner) => inner.raise(Noted, { id: 'inner' }), {
+          metadata: { actor: 'inner', tenant: 't' },
+        })
+        raise(Noted, { id: 'outer' })
+      },
+      { metadata: { actor: 'outer', tenant: 't' } },
+    )
     expect(metadataOf(path)).toEqual([
       { actor: 'inner', tenant: 't' },
       { actor: 'outer', tenant: 't' },

@@ -7,7 +7,17 @@ import { sqlite } from 'pabal/sqlite'
 import { expect, onTestFinished, test } from 'vitest'
 import { eventually } from '../../test/support/eventually.ts'
 import { testFolder } from '../../test/support/folder.ts'
-import { enter, ledgerOf, logOf, OrderPaid, OrderPlaced, ordering, prepareLedger, rowsOf, testApp } from '../../test/support/shop.ts'
+import {
+  enter,
+  ledgerOf,
+  logOf,
+  OrderPaid,
+  OrderPlaced,
+  ordering,
+  prepareLedger,
+  rowsOf,
+  testApp,
+} from '../../test/support/shop.ts'
 
 const withCode = (code: string): unknown => expect.objectContaining({ code })
 const order = (orderId: string, n = 0) => ({ orderId, n })

@@ -8,7 +8,9 @@ import type { CommandDefinition, EntryDefinition } from '../event/definition.ts'
 import type { Cause, EventRecord } from '../event/envelope.ts'
 import { encodeJson } from '../event/json.ts'
 import type { ContextStore, Database, Session, Store } from '../store/store.ts'
-import type { CommandSpec, ContextFacts, Unit } from './definition.ts'
+import type { ContextFacts } from './definition.ts'
+import type { CommandSpec } from './handler.ts'
+import type { Unit } from './unit.ts'
 import { enclosingScope, Scope, scopeOf, type UnitOfWork, within } from './unit-of-work.ts'
 
 export interface UnitOptions<Metadata = unknown> {

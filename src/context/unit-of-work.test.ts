@@ -6,7 +6,17 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { eventually, gate, quiet } from '../../test/support/eventually.ts'
 import { testFolder } from '../../test/support/folder.ts'
-import { logOf, OrderCancelled, OrderPaid, OrderPlaced, ordering, rowsOf, shipping, ShipmentOpened, testApp } from '../../test/support/shop.ts'
+import {
+  logOf,
+  OrderCancelled,
+  OrderPaid,
+  OrderPlaced,
+  ordering,
+  rowsOf,
+  shipping,
+  ShipmentOpened,
+  testApp,
+} from '../../test/support/shop.ts'
 
 const withCode = (code: string, message?: RegExp): unknown =>
   expect.objectContaining({ code, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })
@@ -59,7 +69,9 @@ describe('raising', () => {
   test("an event that is not among the context's events is refused", async () => {
     const { context } = await openOrdering()
     const Stray = defineEvent('ordering.order-strayed', { schema: z.object({}), key: () => 'x' })
-    await expect(context.transaction(({ raise }) => raise(Stray, {}))).rejects.toEqual(withCode('PABAL_UNKNOWN_EVENT_TYPE', /order-strayed/))
+    await expect(context.transaction(({ raise }) => raise(Stray, {}))).rejects.toEqual(
+      withCode('PABAL_UNKNOWN_EVENT_TYPE', /order-strayed/),
+    )
   })
 
   test('after the unit it fails loudly, also by a unit that was kept', async () => {
@@ -103,7 +115,9 @@ describe('raising', () => {
         })()
       })
     await quiet()
-    const logged = logOf(path).map(({ key }) => key).filter((key) => key.startsWith('late'))
+    const logged = logOf(path)
+      .map(({ key }) => key)
+      .filter((key) => key.startsWith('late'))
     expect(logged).toEqual(outcomes)
     expect(outcomes.length).toBeGreaterThan(0)
     expect(outcomes.length).toBeLessThan(40)
@@ -137,10 +151,13 @@ describe('one append before COMMIT', () => {
   test('the caller’s trace is stored with every event', async () => {
     const { path, context } = await openOrdering()
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-    await context.transaction(({ raise }) => {
-      raise(OrderPlaced, order('a'))
-      raise(OrderPlaced, order('b'))
-    }, { traceparent })
+    await context.transaction(
+      ({ raise }) => {
+        raise(OrderPlaced, order('a'))
+        raise(OrderPlaced, order('b'))
+      },
+      { traceparent },
+    )
     expect(rowsOf(path, 'SELECT traceparent FROM pabal_ordering_event')).toEqual([{ traceparent }, { traceparent }])
   })
 
@@ -156,7 +173,9 @@ describe('one append before COMMIT', () => {
   test('a before-commit handler sees the events that were raised before it, in order, once', async () => {
     const seen: string[] = []
     const { context } = await openOrdering([
-      ordering.on([OrderPlaced, OrderPaid], 'watch', ({ type, key }) => seen.push(`${type} ${key}`), { phase: 'before-commit' }),
+      ordering.on([OrderPlaced, OrderPaid], 'watch', ({ type, key }) => seen.push(`${type} ${key}`), {
+        phase: 'before-commit',
+      }),
     ])
     await context.transaction(({ raise }) => {
       raise(OrderPlaced, order('a'))
@@ -198,18 +217,30 @@ describe('phases', () => {
   test('before-commit handlers run in the order in which they were given, in the raising transaction', async () => {
     const seen: string[] = []
     const { context } = await openOrdering([
-      ordering.on(OrderPlaced, 'first', async (_, { tx }) => {
-        await quiet()
-        tx.run("INSERT INTO state VALUES ('by first')")
-        seen.push('first')
-      }, { phase: 'before-commit' }),
-      ordering.on(OrderPlaced, 'second', (_, { tx }) => seen.push(`second saw ${tx.all('SELECT * FROM state').length}`), { phase: 'before-commit' }),
+      ordering.on(
+        OrderPlaced,
+        'first',
+        async (_, { tx }) => {
+          await quiet()
+          tx.run("INSERT INTO state VALUES ('by first')")
+          seen.push('first')
+        },
+        { phase: 'before-commit' },
+      ),
+      ordering.on(
+        OrderPlaced,
+        'second',
+        (_, { tx }) => seen.push(`second saw ${tx.all('SELECT * FROM state').length}`),
+        { phase: 'before-commit' },
+      ),
     ])
-    await context.transaction(({ raise, on }) => {
-      on(OrderPlaced, () => seen.push('own'))
-      raise(OrderPlaced, order('a'))
-      raise(OrderPlaced, order('b'))
-    }).catch(() => undefined)
+    await context
+      .transaction(({ raise, on }) => {
+        on(OrderPlaced, () => seen.push('own'))
+        raise(OrderPlaced, order('a'))
+        raise(OrderPlaced, order('b'))
+      })
+      .catch(() => undefined)
     expect(seen.slice(0, 3)).toEqual(['first', 'second saw 1', 'own'])
   })
 
@@ -230,7 +261,11 @@ describe('phases', () => {
       raise(OrderCancelled, order('b'))
     })
     const [placed, cancelled, paid] = logOf(path)
-    expect([placed?.type, cancelled?.type, paid?.type]).toEqual(['ordering.order-placed', 'ordering.order-cancelled', 'ordering.order-paid'])
+    expect([placed?.type, cancelled?.type, paid?.type]).toEqual([
+      'ordering.order-placed',
+      'ordering.order-cancelled',
+      'ordering.order-paid',
+    ])
     expect(paid?.causation_id).toBe(placed?.id)
     expect(paid?.correlation_id).toBe(placed?.id)
     expect(paid?.hops).toBe(1)
@@ -251,22 +286,34 @@ describe('phases', () => {
 
   test('a chain as long as the limit is allowed', async () => {
     const path = `${await testFolder()}/ordering.db`
-    const chain = ordering.on(OrderPlaced, 'chain', ({ data }, { raise }) => {
-      if (data.n > 1) raise(OrderPlaced, { ...data, n: data.n - 1 })
-    }, { phase: 'before-commit' })
+    const chain = ordering.on(
+      OrderPlaced,
+      'chain',
+      ({ data }, { raise }) => {
+        if (data.n > 1) raise(OrderPlaced, { ...data, n: data.n - 1 })
+      },
+      { phase: 'before-commit' },
+    )
     const app = testApp([ordering.with({ store: sqlite(path), handlers: [chain] })], { limits: { raiseDepth: 5 } })
     await app.context(ordering).transaction(({ raise }) => raise(OrderPlaced, order('a', 5)))
     expect(logOf(path)).toHaveLength(5)
-    await expect(app.context(ordering).transaction(({ raise }) => raise(OrderPlaced, order('a', 6)))).rejects.toEqual(withCode('PABAL_RAISE_DEPTH'))
+    await expect(app.context(ordering).transaction(({ raise }) => raise(OrderPlaced, order('a', 6)))).rejects.toEqual(
+      withCode('PABAL_RAISE_DEPTH'),
+    )
   })
 
   test('after-commit handlers run once after the commit with the sequence, and never after a rollback', async () => {
     const seen: Envelope[] = []
     const { path, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'tell', (event) => {
-        expect(logOf(path).some(({ id }) => id === event.id)).toBe(true)
-        seen.push(event)
-      }, { phase: 'after-commit' }),
+      ordering.on(
+        OrderPlaced,
+        'tell',
+        (event) => {
+          expect(logOf(path).some(({ id }) => id === event.id)).toBe(true)
+          seen.push(event)
+        },
+        { phase: 'after-commit' },
+      ),
     ])
     await context.transaction(({ raise }) => raise(OrderPlaced, order('a')))
     await context
@@ -403,7 +450,11 @@ describe('the ambient raise', () => {
     ])
     await context.transaction(() => place('a'))
     await app.settle({ withinMs: 10_000 })
-    expect(logOf(path).map(({ type }) => type)).toEqual(['ordering.order-placed', 'ordering.order-paid', 'ordering.order-cancelled'])
+    expect(logOf(path).map(({ type }) => type)).toEqual([
+      'ordering.order-placed',
+      'ordering.order-paid',
+      'ordering.order-cancelled',
+    ])
   })
 
   test('an external handler is in no unit', async () => {
@@ -472,10 +523,13 @@ describe('nested transactions', () => {
     const { path, context } = await openOrdering()
     const once = () =>
       context.transaction(() =>
-        context.transaction(({ raise }) => {
-          raise(OrderPlaced, order('a'))
-          return 'done'
-        }, { idempotencyKey: 'once' }),
+        context.transaction(
+          ({ raise }) => {
+            raise(OrderPlaced, order('a'))
+            return 'done'
+          },
+          { idempotencyKey: 'once' },
+        ),
       )
     expect(await once()).toBe('done')
     expect(await once()).toBe('done')

@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'PABAL_NO_UNIT_OF_WORK'
   | 'PABAL_UNIT_CLOSED'
   | 'PABAL_TRANSACTION_CONTROL'
+  | 'PABAL_SEVERAL_STATEMENTS'
   | 'PABAL_NOT_A_TRANSACTION'
   | 'PABAL_RAISE_DEPTH'
   | 'PABAL_HOP_LIMIT'
@@ -154,6 +155,11 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
   PABAL_TRANSACTION_CONTROL: entry(
     'A unit of work tried to begin, commit or roll back by itself.',
     'Leave BEGIN, COMMIT, ROLLBACK and SAVEPOINT to pabal; throw to roll back.',
+    usage,
+  ),
+  PABAL_SEVERAL_STATEMENTS: entry(
+    'A call of `tx` was given several statements, of which only the first would run.',
+    'Give each statement a call of its own.',
     usage,
   ),
   PABAL_NOT_A_TRANSACTION: entry(

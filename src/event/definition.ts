@@ -2,6 +2,7 @@
 
 import { isPromise } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
+import { isOperatorType, operatorKeyPrefix } from './reserved.ts'
 import { type Input, isStandardSchema, type JsonSchema, type Output, parseWith } from './schema.ts'
 
 /** What a public event is for: see `definePublicEvent`. */
@@ -89,7 +90,7 @@ const checkType = (type: string, dotted: boolean): void => {
       'PABAL_DEFINITION_INVALID',
       `${JSON.stringify(type)} is not a name like 'context.what-happened' (lower case, digits, '-', '_', at least one dot, at most 200 characters)`,
     )
-  if (type.startsWith('pabal.'))
+  if (isOperatorType(type))
     throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: the prefix 'pabal.' is reserved for what operators do`)
 }
 
@@ -156,6 +157,11 @@ const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: K
           throw new PabalError(
             'PABAL_PAYLOAD_INVALID',
             `${type}: its key must be a text of 1 to 500 characters without control characters, noncharacters or lone surrogates`,
+          )
+        if (value.startsWith(operatorKeyPrefix))
+          throw new PabalError(
+            'PABAL_PAYLOAD_INVALID',
+            `${type}: keys that begin with '${operatorKeyPrefix}' are reserved for what operators do`,
           )
         return value
       },

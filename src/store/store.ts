@@ -354,6 +354,7 @@ export interface ParkedFilter {
   readonly source?: string | undefined
   readonly status?: ParkedStatus | undefined
   readonly key?: string | undefined
+  readonly event_id?: string | undefined
   readonly type?: string | undefined
   readonly fingerprint?: string | undefined
 }

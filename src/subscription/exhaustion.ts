@@ -27,14 +27,15 @@ export const park = async (
   const { spec, source, runtime } = parts
   const nowMs = runtime.environment.now()
   const { row, attempt, delayMs } = how
-  const sameEvent = row?.sequence === event.sequence
+  const sequence = how.from ?? event.sequence
+  const sameEvent = row?.sequence === sequence
   await runtime.contextStore.parking.put(scope.session, {
     consumer: spec.name,
     source: source.name,
     key: event.key,
     lane: lane.id.lane,
     status: delayMs === undefined ? 'dead' : 'retrying',
-    sequence: how.from ?? event.sequence,
+    sequence,
     position: event.position,
     event_id: sameEvent ? row.event_id : event.id,
     type: event.type,
@@ -55,7 +56,12 @@ export const afterFailure = async (
   lane: Lane,
   scope: Scope,
   event: EventRecord,
-  failure: { readonly thrown: unknown; readonly attempt: number; readonly row?: ParkedKey | undefined },
+  failure: {
+    readonly thrown: unknown
+    readonly attempt: number
+    readonly row?: ParkedKey | undefined
+    readonly from?: number
+  },
 ): Promise<Outcome> => {
   const { spec, runtime } = parts
   const { thrown, attempt } = failure
@@ -63,7 +69,8 @@ export const afterFailure = async (
   if (isPabalError(thrown) && thrown.code === 'PABAL_KEY_DIVERGED')
     return park(parts, lane, scope, event, { ...failure, delayMs: undefined })
   const { delayMs } = decideNext(spec.retry, thrown, attempt, runtime.environment.random)
-  if (delayMs !== undefined || spec.onExhausted === 'park')
+  const missing = isPabalError(thrown) && thrown.code === 'PABAL_EVENT_MISSING'
+  if (delayMs !== undefined || spec.onExhausted === 'park' || missing)
     return park(parts, lane, scope, event, { ...failure, delayMs })
   const reason = describeFailure(thrown).message
   const { onExhausted } = spec

@@ -1,6 +1,7 @@
 /** What a failing handler leads to: a retry at a time, or exhaustion. */
 
-import { type DurableSpec, isRetryDecision } from '../context/definition.ts'
+import type { DurableSpec } from '../context/handler.ts'
+import { isRetryDecision } from '../context/retry.ts'
 import { backoffMs } from '../core/environment.ts'
 import { isPabalError } from '../core/errors.ts'
 import type { ParkedError } from '../store/store.ts'

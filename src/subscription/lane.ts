@@ -1,7 +1,7 @@
 /** One lane of a consumer as its owner sees it: where it is, under which epoch, and until when it may work. */
 
 import type { ContextRuntime } from '../context/runtime.ts'
-import type { DurableSpec } from '../context/definition.ts'
+import type { DurableSpec } from '../context/handler.ts'
 import type { CursorId, CursorRow, Place, Session } from '../store/store.ts'
 import type { EventSource } from './source.ts'
 import type { Breaker } from './breaker.ts'

@@ -3,7 +3,7 @@
  * somebody rings. Nothing polls: an idle subscription costs nothing but its part of the database's own watch.
  */
 
-import type { DurableSpec } from '../context/definition.ts'
+import type { DurableSpec } from '../context/handler.ts'
 import type { ContextRuntime } from '../context/runtime.ts'
 import { outside } from '../context/unit-of-work.ts'
 import { backoffMs } from '../core/environment.ts'
@@ -120,7 +120,7 @@ export class Subscription {
     if (consumer?.state === 'paused') return undefined
     if (dueMs !== undefined) return 'a key that will be tried again'
     for (const { lane, position } of positions) {
-      const after = Math.max(position, this.#ownership.owned(lane)?.scanned ?? 0)
+      const after = Math.max(position, await this.#ownership.readFrom(lane))
       const { events, through } = await this.source.readAfter({
         after,
         lane: { lane, lanes: this.#ownership.lanes },

@@ -10,7 +10,7 @@ export interface ContractTest<Harness> {
   /** The promise that falls when this rule does. */
   readonly guarantee?: Guarantee
   /** Rejects, with an AssertionError where a value is wrong, when the adapter breaks the rule. */
-  run(harness: Harness): Promise<void>
+  readonly run: (harness: Harness) => Promise<void>
 }
 
 /** What an adapter cannot do: the test's name, and the reason, for people to read. */

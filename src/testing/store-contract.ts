@@ -7,7 +7,7 @@ import { inboxRules } from './store-contract/inbox.ts'
 import { parkingRules } from './store-contract/parking.ts'
 import { readingRules, retentionRules } from './store-contract/reading.ts'
 import { historyRules } from './store-contract/history.ts'
-import { timerRules, unitRules } from './store-contract/timers.ts'
+import { readerRules, timerRules, unitRules } from './store-contract/timers.ts'
 import { transactionRules } from './store-contract/transactions.ts'
 
 export type { Process, StoreHarness, StoreRule, StoreUnderTest } from './store-contract/fixture.ts'
@@ -31,6 +31,7 @@ export const storeContract: readonly StoreRule[] = [
   ...inboxRules,
   ...parkingRules,
   ...timerRules,
+  ...readerRules,
   ...unitRules,
   ...historyRules,
 ]

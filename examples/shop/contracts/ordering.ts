@@ -97,7 +97,7 @@ export const OrderCancelledV1 = definePublicEvent('shop.order-cancelled.v1', {
   key: ({ orderId }) => orderId,
 })
 
-export const AddressChangedV1 = definePublicEvent('shop.address-changed.v1', {
+export const OrderRedirectedV1 = definePublicEvent('shop.order-redirected.v1', {
   kind: 'delta',
   title: '배송지변경됨',
   schema: z.object({ orderId: z.string(), address: z.string() }),

@@ -1,6 +1,6 @@
 /** What delivery does about payments and addresses. */
 
-import { AddressChangedV1 } from '../contracts/ordering.ts'
+import { OrderRedirectedV1 } from '../contracts/ordering.ts'
 import { PaymentAcceptedV1, PaymentRefundedV1 } from '../contracts/payment.ts'
 import { retry } from '../retry.ts'
 import type { AddressService } from './address-service.ts'
@@ -38,7 +38,7 @@ export const shipOrder = (failKey: string | undefined) =>
  */
 export const forwardAddress = (service: AddressService) =>
   delivery.consume(
-    AddressChangedV1,
+    OrderRedirectedV1,
     'forward-address',
     ({ data: { orderId, address }, sequence }, { idempotencyKey, signal }) =>
       service.put({ orderId, address, sequence, idempotencyKey }, signal),

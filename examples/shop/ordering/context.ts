@@ -4,7 +4,7 @@ import { defineContext, publish } from 'pabal'
 import { kysely } from 'pabal/kysely'
 import {
   AcceptReturn,
-  AddressChangedV1,
+  OrderRedirectedV1,
   CancelOrder,
   ChangeAddress,
   OrderCancelledV1,
@@ -14,18 +14,18 @@ import {
   RefuseRow,
   ReturnAcceptedV1,
 } from '../contracts/ordering.ts'
-import { AddressChanged, InvoiceRefused, OrderCancelled, OrderPlaced, ReturnAccepted } from './events.ts'
+import { OrderRedirected, InvoiceRefused, OrderCancelled, OrderPlaced, ReturnAccepted } from './events.ts'
 import type { OrderingTables } from './tables.ts'
 
 export const ordering = defineContext('ordering', {
   title: '주문',
   store: kysely<OrderingTables>,
-  events: [OrderPlaced, OrderCancelled, AddressChanged, ReturnAccepted, InvoiceRefused],
+  events: [OrderPlaced, OrderCancelled, OrderRedirected, ReturnAccepted, InvoiceRefused],
   commands: [PlaceOrder, AcceptReturn, CancelOrder, ChangeAddress, RefuseInvoice, RefuseRow],
   publishes: [
     publish(OrderPlaced, OrderPlacedV1, ({ data }) => data),
     publish(OrderCancelled, OrderCancelledV1, ({ data }) => data),
-    publish(AddressChanged, AddressChangedV1, ({ data }) => data),
+    publish(OrderRedirected, OrderRedirectedV1, ({ data }) => data),
     publish(ReturnAccepted, ReturnAcceptedV1, ({ data }) => data),
   ],
 })

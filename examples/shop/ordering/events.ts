@@ -25,7 +25,7 @@ export const OrderCancelled = defineEvent('ordering.order-cancelled', {
   key: orderKey,
 })
 
-export const AddressChanged = defineEvent('ordering.address-changed', {
+export const OrderRedirected = defineEvent('ordering.order-redirected', {
   title: '배송지변경됨',
   schema: z.object({ orderId: z.string(), address: z.string() }),
   key: orderKey,

@@ -13,7 +13,7 @@ import { PaymentAcceptedV1, PaymentDeclinedV1 } from '../contracts/payment.ts'
 import { inChunks } from '../in-chunks.ts'
 import { retry } from '../retry.ts'
 import { ordering } from './context.ts'
-import { AddressChanged, InvoiceRefused, OrderCancelled, OrderPlaced, ReturnAccepted } from './events.ts'
+import { OrderRedirected, InvoiceRefused, OrderCancelled, OrderPlaced, ReturnAccepted } from './events.ts'
 import { matchReturn } from './match-return.ts'
 
 export const placeOrder = ordering.handle(PlaceOrder, async ({ data }, { tx, raise, refuse }) => {
@@ -147,7 +147,7 @@ export const changeAddress = ordering.handle(ChangeAddress, async ({ data }, { t
   if (order === undefined) throw refuse('unknown-order', { orderId })
   if (order.status === 'cancelled' || order.status === 'declined') throw refuse('order-cancelled', { orderId })
   await tx.updateTable('orders').set({ address }).where('order_id', '=', orderId).execute()
-  raise(AddressChanged, { orderId, address })
+  raise(OrderRedirected, { orderId, address })
 })
 
 export const refuseInvoice = ordering.handle(RefuseInvoice, async ({ data }, { tx, raise }) => {

@@ -41,13 +41,20 @@ export const createAppend = (p: string): ((session: Session, events: readonly Ev
   for (let rows = 1; rows <= rowsMax; rows *= 2)
     inserts.set(rows, `INSERT INTO ${p}event (${columns.join(', ')}) VALUES ${Array(rows).fill(row).join(', ')}`)
 
-  // Keys hold no control characters (`defineEvent`), so JSON carries them unchanged.
-  const lastSequences = `SELECT value, coalesce(
-    (SELECT sequence FROM ${p}event WHERE key = value ORDER BY sequence DESC LIMIT 1),
-    (SELECT sequence FROM ${p}key_head WHERE key = value), 0) FROM json_each(?)`
+  const lastOf = (key: string) => `coalesce(
+    (SELECT sequence FROM ${p}event WHERE key = ${key} ORDER BY sequence DESC LIMIT 1),
+    (SELECT sequence FROM ${p}key_head WHERE key = ${key}), 0)`
+  const lastOfKey = `SELECT ${lastOf('value')} FROM (SELECT ? AS value)`
+  // Keys hold no control characters (`defineEvent`), so JSON carries them unchanged; `json_each` goes through it in order.
+  const lastOfKeys = `SELECT json_group_array(${lastOf('value')}) FROM json_each(?)`
+
   const sequencesOf = (connection: Connection, events: readonly EventRecord[]): Map<string, number> => {
     const keys = new Set(events.map(({ key }) => key))
-    return new Map(connection.prepareArrays(lastSequences).all(JSON.stringify([...keys])) as unknown as [string, number][])
+    const read = <Last>(sql: string, value: string) => (connection.prepareArrays(sql).get(value) as unknown as [Last])[0]
+    // The usual unit is about one key; for several, one statement costs half as much as one for each.
+    if (keys.size === 1) return new Map([[events[0]!.key, read<number>(lastOfKey, events[0]!.key)]])
+    const sequences = JSON.parse(read<string>(lastOfKeys, JSON.stringify([...keys]))) as number[]
+    return new Map([...keys].map((key, i) => [key, sequences[i]!]))
   }
 
   return (session, events) => {

@@ -44,37 +44,59 @@ export class Connection {
 export class SqliteSession implements Session {
   readonly connection: Connection
   open = true
+  readonly #isTransaction: boolean
+  #lost: unknown
   #savepoints = 0
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, kind: 'transaction' | 'view') {
     this.connection = connection
+    this.#isTransaction = kind === 'transaction'
+  }
+
+  /**
+   * SQLite ends a transaction by itself: a full disk, `INSERT OR ROLLBACK`, a trigger's `RAISE(ROLLBACK)`. Every statement after
+   * that would commit alone, so nothing may be run any more. @throws PABAL_ROLLED_BACK, PABAL_UNIT_CLOSED
+   */
+  check(): void {
+    if (!this.open) throw new PabalError('PABAL_UNIT_CLOSED', 'the unit of work has ended')
+    if (this.#isTransaction && !this.connection.db.isTransaction)
+      throw new PabalError(
+        'PABAL_ROLLED_BACK',
+        `SQLite has rolled the whole transaction back${this.#lost instanceof Error ? `: ${this.#lost.message}` : ''}`,
+        { cause: this.#lost },
+      )
   }
 
   savepoint<R>(fn: () => Awaitable<R>): Awaitable<R> {
     const name = `pabal_${++this.#savepoints}`
-    const undo = (): void => {
-      // A user's statement may have ended the transaction; then there is nothing left to undo.
+    const undo = (error: unknown): void => {
+      // A savepoint that outlives its unit: by now this may be somebody else's transaction, with a savepoint of the same name.
+      if (!this.open) return
       if (this.connection.db.isTransaction) this.connection.exec(`ROLLBACK TO ${name}; RELEASE ${name}`)
+      else this.#lost ??= error
     }
+    this.check()
     this.connection.exec(`SAVEPOINT ${name}`)
     let result: Awaitable<R>
     try {
       result = fn()
     } catch (error) {
-      undo()
+      undo(error)
       throw error
     }
     if (isPromise(result))
       return result.then(
         (value) => {
+          this.check()
           this.connection.exec(`RELEASE ${name}`)
           return value
         },
         (error: unknown) => {
-          undo()
+          undo(error)
           throw error
         },
       )
+    this.check()
     this.connection.exec(`RELEASE ${name}`)
     return result
   }
@@ -82,7 +104,7 @@ export class SqliteSession implements Session {
 
 /** The connection behind a session of this adapter. */
 export const on = (session: Session): Connection => {
-  const { connection, open } = session as SqliteSession
-  if (!open) throw new PabalError('PABAL_UNIT_CLOSED', 'the unit of work has ended')
-  return connection
+  const sqlite = session as SqliteSession
+  sqlite.check()
+  return sqlite.connection
 }

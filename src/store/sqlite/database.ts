@@ -1,6 +1,6 @@
 /** An open SQLite file: one writer connection behind a mutex, one reader, WAL, synchronous=FULL. */
 
-import { existsSync, type FSWatcher, watch } from 'node:fs'
+import { existsSync, type FSWatcher, renameSync, rmSync, watch } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { backup as copyDatabase, DatabaseSync } from 'node:sqlite'
 import { type Awaitable, isPromise } from '../../core/awaitable.ts'
@@ -53,6 +53,19 @@ const open = (
   }
 }
 
+/** All or nothing: a copy that fails leaves no file of the target's name. */
+const copyTo = async (target: string, source: DatabaseSync): Promise<void> => {
+  const partial = `${target}.partial`
+  try {
+    rmSync(partial, { force: true })
+    await copyDatabase(source, partial)
+    renameSync(partial, target)
+  } catch (error) {
+    rmSync(partial, { force: true })
+    throw storeError(error, target)
+  }
+}
+
 export class SqliteDatabase implements Database {
   readonly label: string
   readonly owner: string = newOwner()
@@ -72,6 +85,7 @@ export class SqliteDatabase implements Database {
   #noticed = false
   readonly #ended = new AbortController()
   #closed = false
+  #closing: Promise<void> | undefined
 
   private constructor(path: string, environment: Environment, options: SqliteOptions & OpenOptions) {
     this.#path = path
@@ -142,7 +156,7 @@ export class SqliteDatabase implements Database {
       await this.#begin()
       return await this.#run(fn)
     } catch (error) {
-      throw storeError(error, this.label)
+      throw this.#errorOf(error)
     } finally {
       this.#mutex.release()
     }
@@ -176,18 +190,17 @@ export class SqliteDatabase implements Database {
   }
 
   async #run<R>(fn: (session: Session) => Awaitable<R>): Promise<R> {
-    const session = new SqliteSession(this.#writer)
+    const session = new SqliteSession(this.#writer, 'transaction')
     try {
       const running = fn(session)
       const result = isPromise(running) ? await running : running
+      session.check()
       session.open = false
-      if (!this.#writer.db.isTransaction)
-        throw new PabalError('PABAL_TRANSACTION_CONTROL', 'the transaction was ended inside the unit of work')
       this.#writer.prepare('COMMIT').run()
       return result
     } catch (error) {
       session.open = false
-      if (this.#writer.db.isTransaction) this.#writer.prepare('ROLLBACK').run()
+      if (this.#writer.db.isOpen && this.#writer.db.isTransaction) this.#writer.prepare('ROLLBACK').run()
       throw error
     }
   }
@@ -198,6 +211,7 @@ export class SqliteDatabase implements Database {
         'PABAL_NOT_A_TRANSACTION',
         `${this.label}: join takes a DatabaseSync with an open transaction`,
       )
+    if (this.#closed) throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
     if (!own.isOpen || !own.isTransaction)
       throw new PabalError('PABAL_NOT_A_TRANSACTION', `${this.label}: no transaction is open on the given connection`)
     // As SQLite names both: it follows links, where a path alone would not.
@@ -208,38 +222,52 @@ export class SqliteDatabase implements Database {
       )
     let connection = this.#owned.get(own)
     if (connection === undefined) this.#owned.set(own, (connection = new Connection(own)))
-    const session = new SqliteSession(connection)
+    const session = new SqliteSession(connection, 'transaction')
     try {
       return await fn(session)
     } catch (error) {
-      throw storeError(error, this.label)
+      throw this.#errorOf(error)
     } finally {
       session.open = false
     }
   }
 
   async read<R>(fn: (session: Session) => Awaitable<R>): Promise<R> {
-    if (this.#reader === undefined) {
-      // In memory there is one connection: wait, so that nothing uncommitted is seen.
-      await this.#lock()
-      this.#writer.exec('PRAGMA query_only = 1')
-      try {
-        return await this.#readOn(this.#writer, fn)
-      } finally {
-        this.#writer.exec('PRAGMA query_only = 0')
-        this.#mutex.release()
-      }
-    }
+    if (this.#reader === undefined)
+      return this.#alone(async () => {
+        this.#writer.exec('PRAGMA query_only = 1')
+        try {
+          return await this.#readOn(this.#writer, fn)
+        } finally {
+          this.#writer.exec('PRAGMA query_only = 0')
+        }
+      })
     if (this.#closed) throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
     return this.#readOn(this.#reader, fn)
   }
 
+  #errorOf(error: unknown): unknown {
+    if (this.#closed && (error as { code?: unknown } | null)?.code === 'ERR_INVALID_STATE')
+      return new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`, { cause: error })
+    return storeError(error, this.label)
+  }
+
+  /** In memory there is one connection: who reads waits for the writer, so that nothing uncommitted is seen. */
+  async #alone<R>(fn: () => Promise<R>): Promise<R> {
+    await this.#lock()
+    try {
+      return await fn()
+    } finally {
+      this.#mutex.release()
+    }
+  }
+
   async #readOn<R>(connection: Connection, fn: (session: Session) => Awaitable<R>): Promise<R> {
-    const session = new SqliteSession(connection)
+    const session = new SqliteSession(connection, 'view')
     try {
       return await fn(session)
     } catch (error) {
-      throw storeError(error, this.label)
+      throw this.#errorOf(error)
     } finally {
       session.open = false
     }
@@ -279,11 +307,11 @@ export class SqliteDatabase implements Database {
   async #notice(): Promise<void> {
     if (this.#noticed) return
     this.#noticed = true
-    // A commit touches the file several times.
-    await this.#environment.sleep(5, this.#ended.signal)
+    // A commit touches the file several times; and inside our own transaction the answer would be that of its snapshot.
+    do await this.#environment.sleep(5, this.#ended.signal)
+    while (this.#mutex.held && !this.#closed)
     this.#noticed = false
-    // Inside our own transaction this would be its snapshot's answer; our commit wakes everybody anyway.
-    if (this.#closed || this.#mutex.held) return
+    if (this.#closed) return
     const version = this.#readDataVersion()
     if (version === this.#dataVersion) return
     this.#dataVersion = version
@@ -297,10 +325,15 @@ export class SqliteDatabase implements Database {
 
   async backup(target: string): Promise<void> {
     if (existsSync(target)) throw new PabalError('PABAL_BACKUP_TARGET_EXISTS', `${target} exists already`)
+    if (this.#reader === undefined) return this.#alone(() => copyTo(target, this.#writer.db))
+    if (this.#closed) throw new PabalError('PABAL_STORE_CLOSED', `${this.label} has been closed`)
+    // Each commit of another connection would start the copy again. One open view keeps it to one state of the database.
+    const source = new DatabaseSync(this.#path, { readOnly: true, timeout: 50 })
     try {
-      await copyDatabase((this.#reader ?? this.#writer).db, target)
-    } catch (error) {
-      throw storeError(error, target)
+      source.exec('BEGIN; SELECT 1 FROM sqlite_master')
+      await copyTo(target, source)
+    } finally {
+      source.close()
     }
   }
 
@@ -342,12 +375,16 @@ export class SqliteDatabase implements Database {
     return this.read(() => describe(this.#reader ?? this.#writer, this.#path, contexts))
   }
 
-  async close(): Promise<void> {
-    if (this.#closed) return
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  /** Waits for the open transaction; one that does not end in time is rolled back. */
+  async #close(): Promise<void> {
     const turn = this.#mutex.acquire(this.#busyTimeoutMs)
-    if (turn !== true) await turn
+    const free = turn === true || (await turn)
     this.#closed = true
-    this.#mutex.release()
+    if (free) this.#mutex.release()
     this.#ended.abort()
     this.#watcher?.close()
     this.#reader?.db.close()

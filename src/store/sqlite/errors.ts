@@ -20,6 +20,7 @@ const primaryCode = (error: unknown): number | undefined => {
 }
 
 export const isBusy = (error: unknown): boolean => [5, 6].includes(primaryCode(error) ?? 0)
+export const isCorrupt = (error: unknown): boolean => [11, 26].includes(primaryCode(error) ?? 0)
 
 /** The error itself when it is not about the database file: a broken constraint is the user's business. */
 export const storeError = (error: unknown, label: string): unknown => {

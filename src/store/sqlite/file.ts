@@ -20,6 +20,7 @@ export const checkIsDatabase = (path: string): void => {
   if (!existsSync(path)) return
   const stat = statSync(path)
   if (stat.isDirectory()) throw new PabalError('PABAL_STORE_FOREIGN', `${path} is a folder`)
+  if (!stat.isFile()) throw new PabalError('PABAL_STORE_FOREIGN', `${path} is not a regular file`)
   if (stat.size === 0) return
   const file = openSync(path, 'r')
   try {

@@ -3,6 +3,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { PabalError } from '../../core/errors.ts'
 import type { Session, Store } from '../store.ts'
 import type { SqliteSession } from './connection.ts'
 import { memory, SqliteDatabase, type SqliteOptions } from './database.ts'
@@ -14,13 +15,19 @@ import { GuardedTx, type SqliteTx } from './tx.ts'
 export type { SqliteOptions } from './database.ts'
 export type { SqliteTx, SqliteValue } from './tx.ts'
 
+/** One file has one identity, over whatever links it is named, and before it is there. */
 const identityOf = (path: string): string => {
-  const folder = dirname(resolve(path))
-  try {
-    return join(realpathSync(folder), basename(path))
-  } catch {
-    return resolve(path)
-  }
+  const full = resolve(path)
+  for (const [known, rest] of [
+    [full, ''],
+    [dirname(full), basename(full)],
+  ] as const)
+    try {
+      return join(realpathSync(known), rest)
+    } catch {
+      // Not there yet.
+    }
+  return full
 }
 
 /**
@@ -45,7 +52,10 @@ export const sqlite = (path: string, options: SqliteOptions = {}): Store<SqliteT
       },
       ddl,
       peek: async (backup) => peek(backup),
-      restore: async (backup) => restore(path, backup),
+      restore: async (backup) => {
+        if (path === memory) throw new PabalError('PABAL_STORE_UNREACHABLE', 'a database in memory cannot be restored')
+        restore(path, backup)
+      },
     },
     tx,
     reader: tx,

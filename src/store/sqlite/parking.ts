@@ -156,12 +156,12 @@ export const createParking = (p: string): Parking => {
 
     skip: (session, { consumer, source, event_id, key, sequence, type, reason, by, at_ms }) => {
       const connection = on(session)
-      connection
+      const { changes } = connection
         .prepare(
           `INSERT OR IGNORE INTO ${p}skipped (consumer, source, event_id, key, sequence, type, reason, by, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         )
         .run(consumer, source, event_id, key, sequence, type, reason, by, at_ms)
-      connection.prepare(`UPDATE ${p}consumer SET skipped = skipped + 1 WHERE name = ?`).run(consumer)
+      if (changes === 1) connection.prepare(`UPDATE ${p}consumer SET skipped = skipped + 1 WHERE name = ?`).run(consumer)
     },
 
     skipped: (session, consumer, limit) =>

@@ -9,7 +9,8 @@ export type SqliteValue = SQLInputValue | boolean | undefined
 
 /**
  * Statements inside the unit's transaction. Unusable after the unit (PABAL_UNIT_CLOSED); BEGIN, COMMIT, ROLLBACK, SAVEPOINT,
- * ATTACH and PRAGMA are refused (PABAL_TRANSACTION_CONTROL). Booleans are stored as 1 and 0, undefined as null.
+ * ATTACH and PRAGMA are refused (PABAL_TRANSACTION_CONTROL), and so is a text of several statements, of which SQLite would run
+ * the first alone (PABAL_SEVERAL_STATEMENTS). Booleans are stored as 1 and 0, undefined as null.
  */
 export interface SqliteTx {
   /** Runs a statement; `changes` is the number of rows it changed. */
@@ -20,8 +21,13 @@ export interface SqliteTx {
   all<Row = Record<string, unknown>>(sql: string, ...values: SqliteValue[]): Row[]
 }
 
-const control =
-  /^(?:\s|--.*\n|\/\*[^]*?\*\/)*(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\b/i
+// What SQLite skips before a statement: space, empty statements, comments to the end of the line (a line feed alone ends it).
+const skipped = String.raw`(?:[\s;]|--[^\n]*(?:\n|$)|/\*[^]*?(?:\*/|$))*`
+const control = new RegExp(
+  `^${skipped}(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\\b`,
+  'i',
+)
+const nothing = new RegExp(`^${skipped}$`)
 const checked = new WeakMap<Connection, Set<string>>()
 
 const bind = (values: SqliteValue[]): SQLInputValue[] => {
@@ -50,8 +56,16 @@ export class GuardedTx implements SqliteTx {
           'PABAL_TRANSACTION_CONTROL',
           `a unit of work ran ${JSON.stringify(sql.trim().slice(0, 40))}`,
         )
+      const statement = connection.prepare(sql)
+      // SQLite compiles the first statement and leaves the rest of the text alone.
+      if (!nothing.test(sql.slice(statement.sourceSQL.length)))
+        throw new PabalError(
+          'PABAL_SEVERAL_STATEMENTS',
+          `a unit of work ran ${JSON.stringify(sql.trim().slice(0, 40))} with another statement behind it`,
+        )
       if (known.size > 1_000) known.clear()
       known.add(sql)
+      return statement
     }
     return connection.prepare(sql)
   }

@@ -94,6 +94,7 @@ export const cursorRules: readonly StoreRule[] = [
       {
         ...id,
         position: 7,
+        start_position: 7,
         event_id: 'event-7',
         incarnation: 'one',
         epoch: 0,
@@ -316,6 +317,44 @@ export const cursorRules: readonly StoreRule[] = [
       }
     },
   ),
+
+  rule('a cursor remembers where it began, or the earliest place that it was reset to', async (process) => {
+    const { write, cursors } = process
+    await write((session) => cursors.create(session, id, place(7)))
+    const { epoch } = await claimed(process)
+    await move(process, epoch, place(30))
+    const starts = async (to: number) => {
+      await write((session) => cursors.reset(session, 'order-list', 'ordering', place(to)))
+      return (await cursorOf(process)).start_position
+    }
+    assert.equal((await cursorOf(process)).start_position, 7)
+    assert.deepEqual([await starts(20), await starts(3), await starts(5)], [7, 3, 3])
+  }),
+
+  rule('a removed consumer is forgotten with everything that belongs to it, and no other', async (process) => {
+    const { write, read, cursors, parking, inbox } = process
+    const applied = new Map([['a', { sequence: 3, eventId: 'event-3', incarnation: 'one' }]])
+    for (const name of ['order-list', 'other']) {
+      await create(process, { ...id, consumer: name })
+      await write(async (session) => {
+        await cursors.register(session, { ...consumer, name })
+        await parking.put(session, parked({ consumer: name, key: 'a' }))
+        await parking.skip(session, skipped({ consumer: name, key: 'a' }))
+        await inbox.advance(session, { consumer: name, source: 'ordering', stream: 'shop' }, applied)
+      })
+    }
+    await write((session) => cursors.remove(session, 'order-list'))
+    const left = (name: string) =>
+      read(async (session) => [
+        (await cursors.consumer(session, name)) === undefined ? 0 : 1,
+        (await cursors.cursors(session, name)).length,
+        (await parking.list(session, { consumer: name }, 9)).length,
+        (await parking.skipped(session, name, 9)).length,
+        (await inbox.heads(session, { consumer: name, source: 'ordering', stream: 'shop' }, ['a'])).size,
+      ])
+    assert.deepEqual(await left('order-list'), [0, 0, 0, 0, 0])
+    assert.deepEqual(await left('other'), [1, 1, 1, 1, 1])
+  }),
 
   rule('a renamed consumer keeps everything under its new name', async (process) => {
     const { write, read, cursors, parking, inbox } = process

@@ -25,8 +25,8 @@ export type StoreRule = ContractTest<StoreHarness>
 /** One process at work: its handle, and the context 'ordering' in it. */
 export interface Process extends ContextStore {
   readonly database: Database
-  write<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
-  read<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
+  readonly write: <R>(fn: (session: Session) => Awaitable<R>) => Promise<R>
+  readonly read: <R>(fn: (session: Session) => Awaitable<R>) => Promise<R>
 }
 
 export const processOn = async (database: Database, context = 'ordering'): Promise<Process> => ({

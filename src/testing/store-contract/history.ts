@@ -1,7 +1,7 @@
 /** Random histories of a log against a model: what committed is there, in order and without gaps, for everyone (P1, P2, P3). */
 
 import assert from 'node:assert/strict'
-import type { StoredEvent } from '../../store/store.ts'
+import type { StoredEvent } from '../../event/envelope.ts'
 import { ids, type Process, processOn, raised, type StoreHarness, type StoreRule, Undo } from './fixture.ts'
 
 /** One unit of work of a history. */

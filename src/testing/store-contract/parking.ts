@@ -84,7 +84,8 @@ export const parkingRules: readonly StoreRule[] = [
     })
     await put(process, later)
     assert.deepEqual({ ...(await get(process)) }, later)
-    assert.deepEqual(await process.read((session) => process.parking.count(session, {})), { keys: 1, waiting: 4 })
+    const counted = await process.read((session) => process.parking.count(session, {}))
+    assert.deepEqual({ ...counted }, { keys: 1, waiting: 4, mostWaiting: 4 })
   }),
 
   rule('of some keys the parked ones are told, of this consumer and source', async (process) => {
@@ -157,22 +158,93 @@ export const parkingRules: readonly StoreRule[] = [
       parked({ key: 'c', waiting: 5, status: 'dead', type: paid, error: fingerprint('f1'), last_failed_ms: 3 }),
       parked({ key: 'a', consumer: 'other', waiting: 6, status: 'dead', error: fingerprint('f1'), last_failed_ms: 4 }),
     )
-    const cases: [ParkedFilter, string[], number][] = [
-      [{}, ['a', 'c', 'b', 'a'], 18],
-      [{ consumer }, ['c', 'b', 'a'], 12],
-      [{ consumer, status: 'dead' }, ['c', 'b'], 9],
-      [{ status: 'retrying' }, ['a'], 3],
-      [{ key: 'a' }, ['a', 'a'], 9],
-      [{ type: paid }, ['c'], 5],
-      [{ fingerprint: 'f1', status: 'dead' }, ['a', 'c'], 11],
-      [{ consumer, status: undefined, key: 'b', type: placed, fingerprint: 'f2' }, ['b'], 4],
-      [{ consumer: 'nobody' }, [], 0],
+    const cases: [ParkedFilter, string[], number, number][] = [
+      [{}, ['a', 'c', 'b', 'a'], 18, 6],
+      [{ consumer }, ['c', 'b', 'a'], 12, 5],
+      [{ consumer, status: 'dead' }, ['c', 'b'], 9, 5],
+      [{ source }, ['a', 'c', 'b', 'a'], 18, 6],
+      [{ source: 'billing' }, [], 0, 0],
+      [{ status: 'retrying' }, ['a'], 3, 3],
+      [{ key: 'a' }, ['a', 'a'], 9, 6],
+      [{ type: paid }, ['c'], 5, 5],
+      [{ fingerprint: 'f1', status: 'dead' }, ['a', 'c'], 11, 6],
+      [{ consumer, status: undefined, key: 'b', type: placed, fingerprint: 'f2' }, ['b'], 4, 4],
+      [{ consumer: 'nobody' }, [], 0, 0],
     ]
-    for (const [filter, keys, waiting] of cases) {
-      assert.deepEqual(keysOf([...(await read((session) => parking.list(session, filter, 10)))]), keys)
-      assert.deepEqual(await read((session) => parking.count(session, filter)), { keys: keys.length, waiting })
+    for (const [filter, keys, waiting, mostWaiting] of cases) {
+      assert.deepEqual(keysOf(await read((session) => parking.list(session, filter, 10))), keys)
+      const counted = { ...(await read((session) => parking.count(session, filter))) }
+      assert.deepEqual(counted, { keys: keys.length, waiting, mostWaiting })
     }
-    assert.deepEqual(keysOf([...(await read((session) => parking.list(session, {}, 2)))]), ['a', 'c'])
+    assert.deepEqual(keysOf(await read((session) => parking.list(session, {}, 2))), ['a', 'c'])
+  }),
+
+  rule('parked keys are grouped by why they wait, those that hold up most first', async (process) => {
+    const { read, parking } = process
+    const fingerprint = (text: string) => ({ name: 'Error', message: 'x', fingerprint: text })
+    await put(
+      process,
+      parked({ key: 'a', waiting: 1, error: fingerprint('f1'), first_failed_ms: 5, last_failed_ms: 6 }),
+      parked({ key: 'b', waiting: 9, error: fingerprint('f1'), first_failed_ms: 3, last_failed_ms: 9 }),
+      parked({ key: 'c', waiting: 2, error: fingerprint('f2'), first_failed_ms: 1, last_failed_ms: 2 }),
+      parked({ key: 'd', status: 'dead', error: fingerprint('f1'), first_failed_ms: 1, last_failed_ms: 2 }),
+      parked({
+        key: 'a',
+        source: 'billing',
+        waiting: 30,
+        error: fingerprint('f1'),
+        first_failed_ms: 1,
+        last_failed_ms: 1,
+      }),
+    )
+    const groups = async (filter: ParkedFilter) =>
+      (await read((session) => parking.groups(session, filter))).map((group) => ({ ...group }))
+    const group = { consumer, source, status: 'retrying', fingerprint: 'f1' }
+    const first = { ...group, source: 'billing', keys: 1, waiting: 30, first_failed_ms: 1, last_failed_ms: 1 }
+    const second = { ...group, keys: 2, waiting: 10, first_failed_ms: 3, last_failed_ms: 9 }
+    const third = { ...group, fingerprint: 'f2', keys: 1, waiting: 2, first_failed_ms: 1, last_failed_ms: 2 }
+    const fourth = { ...group, status: 'dead', keys: 1, waiting: 0, first_failed_ms: 1, last_failed_ms: 2 }
+    assert.deepEqual(await groups({}), [first, second, third, fourth])
+    assert.deepEqual(await groups({ source, status: 'retrying' }), [second, third])
+    assert.deepEqual(await groups({ consumer: 'nobody' }), [])
+  }),
+
+  rule('dead keys that match are due at once, with a full set of attempts', async (process) => {
+    const { write, read, parking } = process
+    await put(
+      process,
+      parked({ key: 'a', status: 'dead', attempts: 8, next_ms: 9_000, waiting: 3 }),
+      parked({ key: 'b', status: 'dead', attempts: 8, type: paid }),
+      parked({ key: 'c', attempts: 3, next_ms: 9_000 }),
+      parked({ key: 'a', consumer: 'other', status: 'dead' }),
+    )
+    const retry = (filter: ParkedFilter) => write((session) => parking.retry(session, filter, 500))
+    assert.equal(await retry({ consumer, type: placed }), 1)
+    assert.deepEqual({ ...(await get(process)) }, parked({ attempts: 0, next_ms: 500, waiting: 3 }))
+    assert.deepEqual({ ...(await get(process, 'c')) }, parked({ key: 'c', attempts: 3, next_ms: 9_000 }))
+    const due = await read((session) => parking.due(session, { consumer, source, lane: 0 }, 500, 9))
+    assert.deepEqual(keysOf(due), ['a'])
+    // A filter by status changes nothing about which keys are retried: the dead ones.
+    assert.equal(await retry({ consumer, status: 'retrying' }), 1)
+    assert.equal(await retry({}), 1)
+    assert.equal(await retry({}), 0)
+  }),
+
+  rule('what parked keys still need is known, for retention', async (process) => {
+    const needed = (of: string, by?: string) => process.read((session) => process.parking.oldestNeeded(session, of, by))
+    assert.equal(await needed(source), undefined)
+    await put(
+      process,
+      parked({ key: 'a', position: 30 }),
+      parked({ key: 'b', position: 20, status: 'dead' }),
+      parked({ key: 'c', position: 10, consumer: 'other' }),
+      parked({ key: 'd', position: 5, source: 'billing' }),
+    )
+    assert.deepEqual(
+      [await needed(source), await needed(source, consumer), await needed(source, 'nobody')],
+      [10, 20, undefined],
+    )
+    assert.equal(await needed('billing'), 5)
   }),
 
   rule('events that queue up behind parked keys are counted', async (process) => {
@@ -224,6 +296,10 @@ export const parkingRules: readonly StoreRule[] = [
         [30, 20, 10],
       )
       assert.equal((await listed(undefined, 1)).length, 1)
+      const one = (eventId: string, of = source) => read((session) => parking.skippedOf(session, consumer, of, eventId))
+      assert.deepEqual({ ...(await one('event-1')) }, skipped({ event_id: 'event-1', at_ms: 10 }))
+      assert.equal(await one('event-3'), undefined)
+      assert.equal(await one('event-1', 'billing'), undefined)
     },
     'P6',
   ),

@@ -1,7 +1,7 @@
 /** The log: reading by position, lane, key, id and correlation, and what retention drops. */
 
 import assert from 'node:assert/strict'
-import type { StoredEvent } from '../../store/store.ts'
+import type { StoredEvent } from '../../event/envelope.ts'
 import { slotOf } from '../../store/slot.ts'
 import { append, cancelled, type StoreRule, ids, paid, pick, placed, type Process, raised, rule } from './fixture.ts'
 
@@ -139,6 +139,8 @@ export const readingRules: readonly StoreRule[] = [
           last = writing === 0
           found.push(...(await readToEnd(own, { limit: 5 }, found.at(-1)?.position ?? 0)))
           if (last) return found
+          // An embedded store answers without giving way; the writers' turn would never come.
+          await new Promise((resolve) => setImmediate(resolve))
         }
       }
       const [a, b, ...read] = await Promise.all([writer(process), writer(other), reader(process), reader(other)])
@@ -161,12 +163,40 @@ export const readingRules: readonly StoreRule[] = [
   rule('readBefore gives the last events before a position, or before the end, in order', async (process) => {
     const { read, log } = process
     await fill(process, 9)
-    const before = async (options: { before?: number; limit: number }) =>
-      positions([...(await read((session) => log.readBefore(session, options)))])
+    const before = async (options: { before?: number; after?: number; limit: number }) =>
+      positions(await read((session) => log.readBefore(session, options)))
     assert.deepEqual(await before({ limit: 3 }), [7, 8, 9])
     assert.deepEqual(await before({ before: 5, limit: 3 }), [2, 3, 4])
     assert.deepEqual(await before({ before: 3, limit: 10 }), [1, 2])
     assert.deepEqual(await before({ before: 1, limit: 10 }), [])
+    assert.deepEqual(await before({ after: 6, limit: 10 }), [7, 8, 9])
+    assert.deepEqual(await before({ before: 8, after: 2, limit: 3 }), [5, 6, 7])
+  }),
+
+  rule('readBefore gives the last events of some types and one key, when asked', async (process) => {
+    const { read, log } = process
+    const events = await fill(process, 200)
+    const key = '주문-7'
+    const before = async (options: { before?: number; types?: string[]; key?: string; limit: number }) =>
+      ids(await read((session) => log.readBefore(session, options)))
+    const own = events.filter((event) => event.key === key)
+    assert.deepEqual(await before({ key, limit: 2 }), ids(own.slice(-2)))
+    assert.deepEqual(await before({ key, before: own[2]!.position, limit: 9 }), ids(own.slice(0, 2)))
+    assert.deepEqual(
+      await before({ types: [cancelled], limit: 3 }),
+      ids(events.filter(({ type }) => type === cancelled).slice(-3)),
+    )
+    assert.deepEqual(await before({ types: [paid], key, limit: 99 }), ids(own.filter(({ type }) => type === paid)))
+    assert.deepEqual(await before({ types: [], limit: 9 }), [])
+  }),
+
+  rule('events are counted by how their keys begin', async (process) => {
+    const { read, log } = process
+    const keys = ['order:1', 'order:1', 'order:2', 'orders', 'Order:3', '주문:1', '주문:🛒', '주문', 'order']
+    await append(process, ...keys.map((key) => raised({ key })))
+    const count = (prefix: string) => read((session) => log.countKeys(session, prefix))
+    for (const prefix of ['order:', 'order', '주문', '주문:', 'x', 'order:1'])
+      assert.equal(await count(prefix), keys.filter((key) => key.startsWith(prefix)).length)
   }),
 
   rule('readKey gives one key’s events from a sequence on, in order', async (process) => {
@@ -245,6 +275,12 @@ export const readingRules: readonly StoreRule[] = [
     assert.equal(await count({ after: 36, through: 74, types: [cancelled] }), 2)
     assert.equal(await count({ after: 0, types: [] }), 0)
     assert.equal(await count({ after: 100 }), 0)
+    const lane = { lane: 2, lanes: 5 }
+    const inLane = events.filter(({ key }) => slotOf(key) % 5 === 2)
+    assert.equal(
+      await read((session) => log.count(session, { after: 0, types: [paid], lane })),
+      inLane.filter(({ type }) => type === paid).length,
+    )
   }),
 
   rule(

@@ -1,4 +1,4 @@
-/** Timers, and the answers of units with an idempotency key. */
+/** Timers, readers of the log elsewhere, and the answers of units with an idempotency key. */
 
 import assert from 'node:assert/strict'
 import type { Timer } from '../../store/store.ts'
@@ -82,6 +82,27 @@ export const timerRules: readonly StoreRule[] = [
   }),
 ]
 
+export const readerRules: readonly StoreRule[] = [
+  rule('readers in other databases are known by their last report', async ({ write, read, readers }) => {
+    const listed = async () =>
+      (await read((session) => readers.list(session))).map(({ name, position }) => ({ name, position }))
+    assert.deepEqual(await listed(), [])
+    for (const [name, position] of [
+      ['shipping/open-shipment', 3],
+      ['billing/charge', 9],
+      ['shipping/open-shipment', 7],
+    ] as const)
+      await write((session) => readers.report(session, name, position))
+    assert.deepEqual(await listed(), [
+      { name: 'billing/charge', position: 9 },
+      { name: 'shipping/open-shipment', position: 7 },
+    ])
+    assert.ok((await read((session) => readers.list(session))).every(({ seen_ms }) => seen_ms > 0))
+    await write((session) => readers.forget(session, 'billing/charge'))
+    assert.deepEqual(await listed(), [{ name: 'shipping/open-shipment', position: 7 }])
+  }),
+]
+
 export const unitRules: readonly StoreRule[] = [
   rule(
     'the answer of a unit is found by its idempotency key, in any process',
@@ -120,9 +141,12 @@ export const unitRules: readonly StoreRule[] = [
 
   rule('idempotency keys older than a time are forgotten, and counted', async ({ write, read, units }) => {
     for (const key of ['req-1', 'req-2']) await write((session) => units.put(session, key, 'ordering.place-order', '1'))
+    const laterMs = Date.now() + 3_600_000
+    assert.equal(await read((session) => units.countBefore(session, 0)), 0)
+    assert.equal(await read((session) => units.countBefore(session, laterMs)), 2)
     assert.equal(await write((session) => units.dropBefore(session, 0)), 0)
     assert.equal((await read((session) => units.get(session, 'req-1')))?.result, '1')
-    assert.equal(await write((session) => units.dropBefore(session, Date.now() + 3_600_000)), 2)
+    assert.equal(await write((session) => units.dropBefore(session, laterMs)), 2)
     assert.equal(await read((session) => units.get(session, 'req-1')), undefined)
   }),
 ]

@@ -1,0 +1,185 @@
+/** Where one consumer stands: what it has not handled, what it cannot handle, and who works on it. */
+
+import type { EntryDefinition } from '../event/definition.ts'
+import type { EventRecord } from '../event/envelope.ts'
+import type { ConsumerRow, CursorRow } from '../store/store.ts'
+import type { EventSource } from '../subscription/source.ts'
+import type { Subscription } from '../subscription/subscription.ts'
+import { countLate, oldestUnhandled } from './lag.ts'
+import type { Operated, OperatedContext } from './operated.ts'
+
+/** `held`: its circuit breaker is open, everything fails. `new`: it has never been started. */
+export type ConsumerState = 'active' | 'paused' | 'held' | 'new'
+
+export interface LaneStatus {
+  readonly lane: number
+  readonly position: number
+  /** The process that has it, or had it last; null when it was given back. */
+  readonly owner: string | null
+  /** The owner's lease has not run out. */
+  readonly leased: boolean
+}
+
+export interface UnhandledEvent {
+  readonly id: string
+  readonly type: string
+  readonly key: string
+  readonly position: number
+  readonly at: number
+}
+
+/** One consumer over one source; times in milliseconds, points in time (`…At`) since 1970. */
+export interface ConsumerStatus {
+  readonly context: string
+  readonly consumer: string
+  readonly title: string | null
+  /** The context whose log it reads. */
+  readonly source: string
+  readonly effects: 'database' | 'external'
+  readonly types: readonly { readonly type: string; readonly title: string | null }[]
+  readonly state: ConsumerState
+  /** Why it is paused, or what the breaker saw last. */
+  readonly reason: string | null
+  /** When the breaker tries again. */
+  readonly heldUntilAt: number | null
+  /** Whether this app has a handler of that name. */
+  readonly handler: boolean
+  readonly lanes: readonly LaneStatus[]
+  /** The log does not hold what was handled at the cursor. */
+  readonly rewound: boolean
+  /** Events of its types after the cursor; null when nothing here can read them. */
+  readonly lagEvents: number | null
+  /** Age of the oldest event that is not handled, parked ones too. */
+  readonly lagMs: number | null
+  readonly oldest: UnhandledEvent | null
+  readonly withinMs: number | null
+  /** Events that were not handled within that time; null without one. */
+  readonly late: number | null
+  readonly retryingKeys: number
+  readonly nextRetryAt: number | null
+  readonly deadKeys: number
+  /** Events behind retrying and dead ones. */
+  readonly waiting: number
+  /** Behind the one key that holds up most. */
+  readonly mostWaiting: number
+  readonly skipped: number
+}
+
+export const consumerStatuses = async (operated: Operated, context: OperatedContext): Promise<ConsumerStatus[]> => {
+  const { rows, cursors } = await context.database.read(async (session) => ({
+    rows: await context.store.cursors.consumers(session),
+    cursors: await context.store.cursors.cursors(session),
+  }))
+  const statuses: ConsumerStatus[] = []
+  for (const subscription of context.subscriptions)
+    statuses.push(
+      await statusOf(operated, context, {
+        consumer: subscription.name,
+        source: subscription.source.name,
+        subscription,
+        row: rows.find(({ name }) => name === subscription.name),
+        cursors,
+      }),
+    )
+  for (const row of rows)
+    for (const source of new Set(cursors.filter(({ consumer }) => consumer === row.name).map((cursor) => cursor.source)))
+      if (!context.subscriptions.some((known) => known.name === row.name && known.source.name === source))
+        statuses.push(
+          await statusOf(operated, context, { consumer: row.name, source, subscription: undefined, row, cursors }),
+        )
+  return statuses
+}
+
+interface Parts {
+  readonly consumer: string
+  readonly source: string
+  readonly subscription: Subscription | undefined
+  readonly row: ConsumerRow | undefined
+  readonly cursors: readonly CursorRow[]
+}
+
+const statusOf = async (
+  { environment, logs }: Operated,
+  context: OperatedContext,
+  { consumer, source, subscription, row, cursors }: Parts,
+): Promise<ConsumerStatus> => {
+  const nowMs = environment.now()
+  const lanes = cursors.filter((cursor) => cursor.consumer === consumer && cursor.source === source)
+  const { spec, source: log } = subscription ?? {}
+  const parked = await parkedOf(context, consumer, source)
+  const sourceLog = logs.find((known) => known.context === source)
+  const oldest =
+    sourceLog === undefined ? undefined : await oldestUnhandled({ context, consumer, sourceLog, source: log, lanes, row })
+  return {
+    context: context.context,
+    consumer,
+    title: spec?.title ?? null,
+    source,
+    effects: spec?.effects ?? row?.effects ?? 'database',
+    types:
+      spec === undefined
+        ? (row?.types ?? []).map((type) => ({ type, title: null }))
+        : spec.definitions.map(({ type, title }: EntryDefinition) => ({ type, title: title ?? null })),
+    state: stateOf(row, lanes),
+    reason: row?.reason ?? row?.breaker_error ?? null,
+    heldUntilAt: row?.breaker_until_ms ?? null,
+    handler: subscription !== undefined,
+    lanes: lanes.map(({ lane, position, owner, until_ms }) => ({
+      lane,
+      position,
+      owner,
+      leased: owner !== null && until_ms >= nowMs,
+    })),
+    rewound: log !== undefined && (await isRewound(log, lanes)),
+    lagEvents: log === undefined || row === undefined ? null : await lagOf(log, lanes, row.lanes),
+    lagMs: oldest === undefined ? null : Math.max(0, nowMs - oldest.timeMs),
+    oldest: oldest === undefined ? null : unhandled(oldest),
+    withinMs: spec?.withinMs ?? null,
+    late:
+      log === undefined || spec?.withinMs === undefined
+        ? null
+        : await countLate(context, consumer, log, lanes, row?.lanes ?? 1, nowMs - spec.withinMs),
+    ...parked,
+    skipped: row?.skipped ?? 0,
+  }
+}
+
+const stateOf = (row: ConsumerRow | undefined, lanes: readonly CursorRow[]): ConsumerState => {
+  if (row === undefined || lanes.length === 0) return 'new'
+  if (row.state === 'paused') return 'paused'
+  return row.breaker_until_ms === null ? 'active' : 'held'
+}
+
+const unhandled = ({ id, type, key, position, timeMs }: EventRecord): UnhandledEvent => ({ id, type, key, position, at: timeMs })
+
+const lagOf = async (source: EventSource, lanes: readonly CursorRow[], laneCount: number): Promise<number> => {
+  let events = 0
+  for (const { lane, position } of lanes) events += await source.count(position, { lane, lanes: laneCount })
+  return events
+}
+
+/** The same test as the owner of a lane makes before it goes on (P8). */
+export const isRewound = async (source: EventSource, lanes: readonly CursorRow[]): Promise<boolean> => {
+  const head = await source.head()
+  for (const { position, event_id } of lanes) {
+    if (position > head.position) return true
+    if (position === 0 || event_id === null) continue
+    const there = await source.identityAt(position)
+    const dropped = there === undefined && position < (await source.oldest())
+    if (there !== event_id && !dropped) return true
+  }
+  return false
+}
+
+const parkedOf = ({ database, store }: OperatedContext, consumer: string, source: string) =>
+  database.read(async (session) => {
+    const all = await store.parking.count(session, { consumer, source })
+    const dead = await store.parking.count(session, { consumer, source, status: 'dead' })
+    return {
+      retryingKeys: all.keys - dead.keys,
+      nextRetryAt: (await store.parking.nextDueMs(session, consumer, source)) ?? null,
+      deadKeys: dead.keys,
+      waiting: all.waiting,
+      mostWaiting: all.mostWaiting,
+    }
+  })

@@ -1,0 +1,120 @@
+/** Who has taken an event: for each consumer of its type a true answer (P10). */
+
+import { slotOf } from '../store/slot.ts'
+import type { ConsumerRow, CursorRow, ParkedKey } from '../store/store.ts'
+import type { EventSource } from '../subscription/source.ts'
+import type { Subscription } from '../subscription/subscription.ts'
+import type { FoundEvent } from './log.ts'
+import type { Operated, OperatedContext } from './operated.ts'
+
+/**
+ * - `handled`: its effects are committed. `skipped`: left out, by a person or a declared policy.
+ * - `retrying`, `dead`: its handler failed. `waiting`: an earlier event of its key did.
+ * - `pending`: the cursor has not come to it. `unwanted`: it was there before the consumer began.
+ * - `new`: the consumer was never started.
+ */
+export type DeliveryState = 'handled' | 'skipped' | 'retrying' | 'dead' | 'waiting' | 'pending' | 'unwanted' | 'new'
+
+export interface Delivery {
+  readonly context: string
+  readonly consumer: string
+  readonly title: string | null
+  readonly effects: 'database' | 'external'
+  readonly state: DeliveryState
+  /** Failed runs so far, of the event that its key waits at. */
+  readonly attempts?: number
+  readonly nextAttemptAt?: number
+  /** Name and message of the last failure. */
+  readonly error?: string
+  /** Why it is pending: the consumer is paused, or held by its breaker. */
+  readonly stopped?: 'paused' | 'held'
+  readonly skippedBy?: string
+  readonly skippedReason?: string
+}
+
+interface Reader {
+  readonly context: OperatedContext
+  readonly subscription: Subscription
+  readonly row: ConsumerRow | undefined
+  readonly cursors: readonly CursorRow[]
+}
+
+export class Deliveries {
+  readonly #readers: readonly Reader[]
+
+  private constructor(readers: readonly Reader[]) {
+    this.#readers = readers
+  }
+
+  /** As it is now; one object answers for many events. */
+  static async open({ contexts }: Operated): Promise<Deliveries> {
+    const readers: Reader[] = []
+    for (const context of contexts)
+      for (const subscription of context.subscriptions)
+        readers.push(
+          await context.database.read(async (session) => ({
+            context,
+            subscription,
+            row: await context.store.cursors.consumer(session, subscription.name),
+            cursors: (await context.store.cursors.cursors(session, subscription.name)).filter(
+              ({ source }) => source === subscription.source.name,
+            ),
+          })),
+        )
+    return new Deliveries(readers)
+  }
+
+  async of({ log, row }: FoundEvent): Promise<readonly Delivery[]> {
+    const deliveries: Delivery[] = []
+    for (const reader of this.#readers) {
+      const { source } = reader.subscription
+      if (source.name !== log.context || !(await isFor(source, row.key, row.sequence, row.id))) continue
+      const { spec, name, context } = reader.subscription
+      const state = await stateOf(reader, row)
+      deliveries.push({ context, consumer: name, title: spec.title ?? null, effects: spec.effects, ...state })
+    }
+    return deliveries
+  }
+}
+
+/** Whether the source hands it out: one of its types, and published if it is another context's. */
+const isFor = async (source: EventSource, key: string, sequence: number, id: string): Promise<boolean> => {
+  const [event] = await source.readKey(key, sequence, 1)
+  return event?.id === id
+}
+
+type State = Omit<Delivery, 'context' | 'consumer' | 'title' | 'effects'>
+
+const stateOf = async (
+  { context, subscription, row: consumer, cursors }: Reader,
+  { id, key, sequence, position }: { id: string; key: string; sequence: number; position: number },
+): Promise<State> => {
+  const { name, source } = subscription
+  const lane = laneOf(cursors, consumer, key)
+  if (consumer === undefined || lane === undefined) return { state: 'new' }
+  const { parked, skipped } = await context.database.read(async (session) => ({
+    parked: await context.store.parking.get(session, name, source.name, key),
+    skipped: await context.store.parking.skippedOf(session, name, source.name, id),
+  }))
+  if (skipped !== undefined) return { state: 'skipped', skippedBy: skipped.by, skippedReason: skipped.reason }
+  if (position > lane.position)
+    return {
+      state: 'pending',
+      ...(consumer.state === 'paused' ? { stopped: 'paused' } : {}),
+      ...(consumer.breaker_until_ms === null ? {} : { stopped: 'held' }),
+    }
+  if (parked !== undefined && sequence >= parked.sequence) return parkedState(parked, sequence)
+  return { state: position <= lane.start_position ? 'unwanted' : 'handled' }
+}
+
+const parkedState = ({ sequence, status, attempts, next_ms, error }: ParkedKey, of: number): State => ({
+  state: of > sequence ? 'waiting' : status,
+  attempts,
+  ...(status === 'retrying' ? { nextAttemptAt: next_ms } : {}),
+  error: `${error.name}: ${error.message}`,
+})
+
+const laneOf = (cursors: readonly CursorRow[], consumer: ConsumerRow | undefined, key: string): CursorRow | undefined => {
+  if (cursors.length <= 1) return cursors[0]
+  return cursors.find(({ lane }) => lane === slotOf(key) % (consumer?.lanes ?? 1))
+}

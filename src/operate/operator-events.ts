@@ -1,0 +1,98 @@
+/** What operators do is itself in the log: who, why, what, appended in the transaction of the change. */
+
+import type { EntryDefinition } from '../event/definition.ts'
+import { type Cause, EventRecord } from '../event/envelope.ts'
+import { encodeJson } from '../event/json.ts'
+import { operatorKeyPrefix } from '../event/reserved.ts'
+import type { Session } from '../store/store.ts'
+import type { Operated, OperatedContext, OperatedLog, Operator } from './operated.ts'
+
+const titles = {
+  'pabal.consumer-paused': 'consumer paused',
+  'pabal.consumer-resumed': 'consumer resumed',
+  'pabal.consumer-renamed': 'consumer renamed',
+  'pabal.consumer-reset': 'consumer reset',
+  'pabal.consumer-removed': 'consumer removed',
+  'pabal.dead-letter-retried': 'dead letter retried',
+  'pabal.dead-letters-retried': 'dead letters retried',
+  'pabal.dead-letter-edited': 'dead letter edited and retried',
+  'pabal.dead-letter-skipped': 'dead letter skipped',
+  'pabal.dead-letters-skipped': 'dead letters skipped',
+  'pabal.database-migrated': 'database migrated',
+  'pabal.database-restored': 'database restored',
+} as const
+
+export type OperatorEventType = keyof typeof titles
+
+export const operatorTitle = (type: string): string | undefined => (titles as Record<string, string>)[type]
+
+/** The key of all that was done to one consumer. */
+export const consumerKey = (consumer: string): string => `${operatorKeyPrefix}consumer:${consumer}`
+export const databaseKey = `${operatorKeyPrefix}database`
+
+/** An operator's event is no definition of the app: nothing in the app can raise it. */
+const definitionOf = (type: OperatorEventType): EntryDefinition => ({
+  type,
+  version: 1,
+  title: titles[type],
+  '~pabal': { scope: 'private', parse: (input) => input, key: () => undefined, upcasters: new Map() },
+})
+
+export interface Action {
+  readonly type: OperatorEventType
+  readonly key: string
+  /** What was done, beside who and why. */
+  readonly what: Readonly<Record<string, unknown>>
+  /** The event that it was done about: the action shows in its trace. */
+  readonly cause?: Cause
+  /** The action's own id, where it is known before. */
+  readonly id?: string
+}
+
+/** Inside the transaction of the change. */
+export const recordAction = async (
+  { environment, limits }: Operated,
+  { context, store }: OperatedLog,
+  session: Session,
+  { by, reason }: Operator,
+  { type, key, what, cause, id = environment.id() }: Action,
+): Promise<void> => {
+  const data = { by, ...(reason === undefined ? {} : { reason }), ...what }
+  const record = new EventRecord(definitionOf(type), context, {
+    id,
+    key,
+    version: 1,
+    // An edited payload is a part of it: what fits the limits alone must fit here too.
+    text: encodeJson(data, { payloadBytes: limits.payloadBytes + 65_536, payloadDepth: limits.payloadDepth + 1 }, type),
+    timeMs: environment.now(),
+    correlationId: cause?.correlationId ?? id,
+    causationId: cause?.id,
+    hopCount: cause === undefined ? 0 : cause.hopCount + 1,
+    traceparent: cause?.traceparent,
+    metadataText: null,
+  })
+  await store.log.declareTypes(session, [{ type, version: 1 }])
+  await store.log.append(session, [record])
+}
+
+export interface LogSize {
+  /** The user's events that are in the log. */
+  readonly events: number
+  readonly operatorEvents: number
+}
+
+/** The one answer to "how many events": those of the user, without what operators did. Positions have no gaps, so nothing is counted one by one. */
+export const countEvents = ({ database, store }: OperatedLog): Promise<LogSize> =>
+  database.read(async (session) => {
+    const { position } = await store.log.head(session)
+    const kept = position + 1 - (await store.log.oldest(session))
+    const operatorEvents = await store.log.countKeys(session, operatorKeyPrefix)
+    return { events: kept - operatorEvents, operatorEvents }
+  })
+
+/** The user's events in all logs of an app's own contexts. */
+export const countUserEvents = async ({ contexts }: { readonly contexts: readonly OperatedContext[] }): Promise<number> => {
+  let events = 0
+  for (const context of contexts) events += (await countEvents(context)).events
+  return events
+}

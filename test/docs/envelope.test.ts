@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { type CloudEvent, attributesOf, toCloudEventText } from '../../src/event/cloud-event.ts'
+import { definePublicEvent } from '../../src/event/definition.ts'
+import { type EventRecord, recordOf } from '../../src/event/envelope.ts'
+import { codeIn, pageAt, rowsOf } from './pages.ts'
+
+const page = pageAt('docs/reference/envelope.md')
+const example = JSON.parse(page.blocks.find(({ language }) => language === 'json')!.text) as CloudEvent & {
+  readonly data: unknown
+}
+const named = (row: readonly string[]): string | undefined => codeIn(row[0]!)[0]
+
+const OrderPlaced = definePublicEvent('shop.order-placed.v1', {
+  kind: 'domain',
+  schema: z.object({ orderId: z.string(), total: z.int() }),
+  key: ({ orderId }) => orderId,
+})
+
+/** The event that the page's example shows. */
+const shown = (version = 1): EventRecord => {
+  const event = recordOf(OrderPlaced, 'ordering', {
+    position: 12,
+    id: '01930000-0000-7000-8000-000000000002',
+    key: '주문-42',
+    sequence: 4,
+    type: OrderPlaced.type,
+    version,
+    data: JSON.stringify({ orderId: '주문-42', total: 9_000 }),
+    metadata: null,
+    correlation_id: '01930000-0000-7000-8000-000000000001',
+    causation_id: '01930000-0000-7000-8000-000000000001',
+    hops: 1,
+    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+    time_ms: Date.UTC(2026, 10, 20, 9, 30, 0, 5),
+  })
+  event.previousSequence = 2
+  return event
+}
+
+test('the example is the CloudEvent of its event, attribute for attribute', () => {
+  expect(JSON.stringify(example)).toBe(toCloudEventText(shown()))
+})
+
+test('the table names every attribute, and no other', () => {
+  const rows = rowsOf(page).filter(([, type]) => /^(String|Integer|Timestamp|URI-reference)$/.test(type ?? ''))
+  expect(rows.map(named)).toEqual(Object.keys(attributesOf(shown(2))))
+})
+
+test('the table names every field of the envelope, and no other', () => {
+  const fields = Object.keys(shown().toJSON())
+  const listed = rowsOf(page).map(named).slice(0, fields.length)
+  expect(listed.toSorted()).toEqual(fields.toSorted())
+})
