@@ -18,10 +18,12 @@ export const holds = ({ goal, measured }: Result): boolean | undefined => {
   return 'atLeast' in goal ? measured.median >= goal.atLeast : measured.median <= goal.atMost
 }
 
-const figure = (value: number): string => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2))
+const figure = (value: number): string =>
+  value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 const goalText = ({ goal }: Result): string =>
   goal === undefined ? '' : 'atLeast' in goal ? `≥ ${goal.atLeast}` : `≤ ${goal.atMost}`
-const verdict = (result: Result): string => ({ true: 'ok', false: 'MISSED', undefined: '' })[String(holds(result)) as 'true']
+const verdict = (result: Result): string =>
+  ({ true: 'ok', false: 'MISSED', undefined: '' })[String(holds(result)) as 'true']
 
 export const table = (results: readonly Result[]): string => {
   const rows = [
@@ -37,7 +39,14 @@ export const table = (results: readonly Result[]): string => {
     ]),
   ]
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd()).join('\n')
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }
 
 export const json = (results: readonly Result[]): string =>

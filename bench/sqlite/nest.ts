@@ -61,7 +61,11 @@ export const nestBus = async <Event extends object>(
   })
   class App {}
   Module({ imports: [CqrsModule.forRoot()], providers: handlers })(App)
-  const app = await (await NestFactory.createApplicationContext(App, { logger: false }) as NestApplication & { init(): Promise<NestApplication> }).init()
+  const app = await (
+    (await NestFactory.createApplicationContext(App, { logger: false })) as NestApplication & {
+      init(): Promise<NestApplication>
+    }
+  ).init()
   const bus = app.get(EventBus)
   return { publish: (event) => void bus.publish(event), close: () => app.close() }
 }

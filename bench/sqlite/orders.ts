@@ -1,7 +1,14 @@
 /** What is measured: a context as a user writes it, with one business table. */
 
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { type Bound, defineContext, defineEvent, type EventDefinition, type Handler, type JsonSchema } from '../../src/index.ts'
+import {
+  type Bound,
+  defineContext,
+  defineEvent,
+  type EventDefinition,
+  type Handler,
+  type JsonSchema,
+} from '../../src/index.ts'
 import { sqlite, type SqliteTx } from '../../src/store/sqlite/index.ts'
 import { z } from 'zod'
 
@@ -11,7 +18,11 @@ export type Order = {
   readonly total: number
 }
 
-export const newOrder = (n: number): Order => ({ orderId: `order-${n}`, customer: `customer-${n % 997}`, total: n % 5_000 })
+export const newOrder = (n: number): Order => ({
+  orderId: `order-${n}`,
+  customer: `customer-${n % 997}`,
+  total: n % 5_000,
+})
 
 /** Accepts everything: what is left is pabal's own cost. */
 const anything: StandardSchemaV1<Order, Order> & JsonSchema = {

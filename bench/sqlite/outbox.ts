@@ -61,7 +61,9 @@ export class Outbox {
 
   /** Hands on every row behind the cursor and moves it, so many rows per transaction; returns how many there were. */
   drain(consumer: string, rowsPerTransaction: number, handle: (row: { readonly data: string }) => void): number {
-    const read = this.db.prepare(`SELECT position, ${columns} FROM raw_event WHERE position > ? ORDER BY position LIMIT ?`)
+    const read = this.db.prepare(
+      `SELECT position, ${columns} FROM raw_event WHERE position > ? ORDER BY position LIMIT ?`,
+    )
     const move = this.db.prepare('UPDATE position SET position = ? WHERE consumer = ?')
     for (let position = 0, handled = 0; ; ) {
       this.#begin.run()

@@ -12,14 +12,14 @@ import { ordering } from './ordering/context.ts'
 import { groupInvoices, type Invoice } from './retail/invoices.ts'
 import type { BadRow } from './retail/row.ts'
 import { readRetailRows } from './retail/rows.ts'
-import { translate } from './retail/translate.ts'
+import { type RefusalReason, translate } from './retail/translate.ts'
 
 export interface ImportProgress {
   readonly readBytes: number
   readonly fileBytes: number
   /** Received so far, known ones too. */
   readonly invoices: number
-  /** The last one's. */
+  /** Of the last one. */
   readonly day: string
 }
 
@@ -31,45 +31,69 @@ export interface ImportOptions {
   readonly signal?: AbortSignal
 }
 
-/** A commit waits for the disk: one for many invoices. What a crash undoes comes again with the file. */
-const invoicesPerTransaction = 300
+export interface OrderFile {
+  /** Sends everything in it to ordering. @throws ShopInputError after all that was complete before it has been received */
+  receive(app: App): Promise<void>
+}
 
-/** @throws ShopInputError after everything that was complete before it has been received */
-export async function importOrders(app: App, path: string, options: ImportOptions = {}): Promise<void> {
+type Item = Invoice | BadRow
+
+/** A commit waits for the disk, so there is one for many invoices: about 250. What a crash undoes comes again with the file. */
+const rowsPerTransaction = 5_000
+
+/** A file that can be read, at least at its beginning. @throws ShopInputError */
+export async function openOrderFile(path: string, options: ImportOptions = {}): Promise<OrderFile> {
   const { lastDay, onProgress, signal } = options
-  const received = { invoices: 0, day: '' }
-  let waiting: (Invoice | BadRow)[] = []
-  const receiveWaiting = async () => {
-    const batch = waiting
-    waiting = []
-    await app.context(ordering).transaction(async () => {
-      for (const item of batch) await receive(app, item)
-    })
-  }
-
+  let invoices = 0
+  let day = ''
   const rows = readRetailRows(path, {
     ...(signal === undefined ? {} : { signal }),
-    onProgress: (bytes) => onProgress?.({ ...bytes, ...received }),
+    onProgress: (bytes) => onProgress?.({ ...bytes, invoices, day }),
   })
-  try {
-    for await (const item of groupInvoices(rows, lastDay === undefined ? {} : { lastDay })) {
-      waiting.push(item)
-      if (item.kind === 'invoice') {
-        received.invoices++
-        received.day = item.day
+  const items = groupInvoices(rows, lastDay === undefined ? {} : { lastDay })
+  const first = await items.next()
+
+  return {
+    async receive(app) {
+      for await (const batch of batches(first, items)) {
+        signal?.throwIfAborted()
+        const received = batch.filter((item) => item.kind === 'invoice')
+        await app.context(ordering).transaction(async () => {
+          for (const item of batch) await send(app, item)
+        })
+        invoices += received.length
+        day = received.at(-1)?.day ?? day
       }
-      if (waiting.length >= invoicesPerTransaction) await receiveWaiting()
-      signal?.throwIfAborted()
-    }
-  } finally {
-    if (waiting.length > 0 && signal?.aborted !== true) await receiveWaiting()
+    },
   }
 }
 
-async function receive(app: App, item: Invoice | BadRow): Promise<void> {
+/** What was complete before an error comes before it. */
+async function* batches(first: IteratorResult<Item>, rest: AsyncGenerator<Item>): AsyncGenerator<Item[]> {
+  let batch: Item[] = []
+  let rows = 0
+  try {
+    for (let next = first; next.done !== true; next = await rest.next()) {
+      batch.push(next.value)
+      rows += next.value.kind === 'invoice' ? next.value.rows.length : 1
+      if (rows < rowsPerTransaction) continue
+      yield batch
+      batch = []
+      rows = 0
+    }
+  } catch (error) {
+    if (batch.length > 0) yield batch
+    throw error
+  } finally {
+    await rest.return(undefined)
+  }
+  if (batch.length > 0) yield batch
+}
+
+async function send(app: App, item: Item): Promise<void> {
   if (item.kind === 'bad-row') {
     const { line, invoiceNo = null, reason, text } = item
-    // Known by its content: a file of other lines has it at another number.
+    // Known by its content: another file has it at another line.
     const rowId = createHash('sha256').update(text).digest('base64url')
     await app.send(RefuseRow, { rowId, line, invoiceNo, reason, text })
     return
@@ -79,18 +103,14 @@ async function receive(app: App, item: Invoice | BadRow): Promise<void> {
     const outcome = translate(item)
     if (outcome.kind === 'place-order') await app.send(PlaceOrder, outcome, options)
     else if (outcome.kind === 'return') await app.send(AcceptReturn, outcome, options)
-    else await app.send(RefuseInvoice, refusal(outcome.reason, item), options)
+    else await app.send(RefuseInvoice, asRefused(item, outcome.reason), options)
   } catch (error) {
-    // The number is known as something else, for example refused in a file that had only a part of it.
+    // The number is known as something else: an earlier file had a part of the invoice that meant another thing.
     if (!isPabalError(error) || error.code !== 'PABAL_IDEMPOTENCY_KEY_REUSED') throw error
   }
 }
 
-const refusal = (reason: 'no-customer' | 'return-without-customer' | 'no-valid-line' | 'adjustment', invoice: Invoice) => ({
-  invoiceNo: invoice.invoiceNo,
-  reason,
-  customerId: invoice.customerId ?? null,
-  country: invoice.country,
-  day: invoice.day,
-  lines: invoice.rows.map(({ stockCode, quantity, unitPence }) => ({ stockCode, quantity, unitPence })),
-})
+const asRefused = ({ invoiceNo, customerId, country, day, rows }: Invoice, reason: RefusalReason) => {
+  const lines = rows.map(({ stockCode, quantity, unitPence }) => ({ stockCode, quantity, unitPence }))
+  return { invoiceNo, reason, customerId: customerId ?? null, country, day, lines }
+}

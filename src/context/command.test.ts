@@ -6,13 +6,19 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { quiet } from '../../test/support/eventually.ts'
 import { testFolder } from '../../test/support/folder.ts'
-import { logOf, OrderPaid, OrderPlaced, ordering, PlaceOrder, rowsOf, testApp } from '../../test/support/shop.ts'
-
-const withCode = (code: string, message?: RegExp): unknown =>
-  expect.objectContaining({ code, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })
+import {
+  logOf,
+  order,
+  ordering,
+  OrderPaid,
+  OrderPlaced,
+  PlaceOrder,
+  rowsOf,
+  testApp,
+  withCode,
+} from '../../test/support/shop.ts'
 
 const tables = (tx: { run(sql: string): unknown }) => tx.run('CREATE TABLE IF NOT EXISTS state (id TEXT)')
-const order = (orderId: string, n = 0) => ({ orderId, n })
 const statesOf = (path: string) =>
   rowsOf<{ id: string }>(path, 'SELECT id FROM state ORDER BY rowid').map(({ id }) => id)
 
@@ -77,9 +83,9 @@ describe('a command', () => {
       ordering.with({
         store: sqlite(path),
         prepare: tables,
-        // @ts-expect-error limit must be a number
         handlers: [
           ordering.handle(PlaceOrder, (_, { refuse }) => {
+            // @ts-expect-error limit must be a number
             throw refuse('over-limit', { limit: 'much' })
           }),
         ],
@@ -328,7 +334,7 @@ describe('an idempotency key', () => {
       context.transaction(
         ({ raise }) => {
           raise(OrderPlaced, order('a'))
-          return value() as unknown
+          return value()
         },
         { idempotencyKey: 'k' },
       )
@@ -387,13 +393,13 @@ describe('common metadata', () => {
 
   test('that is missing or wrong refuses the unit', async () => {
     const { path, app } = await openNotes()
-    const { transaction } = app.context(notes)
-    await expect(transaction(({ raise }) => raise(Noted, { id: '1' }))).rejects.toEqual(
+    const context = app.context(notes)
+    await expect(context.transaction(({ raise }) => raise(Noted, { id: '1' }))).rejects.toEqual(
       withCode('PABAL_METADATA_INVALID'),
     )
     await expect(
       // @ts-expect-error actor must be a string
-      transaction(({ raise }) => raise(Noted, { id: '1' }), { metadata: { actor: 1 } }),
+      context.transaction(({ raise }) => raise(Noted, { id: '1' }), { metadata: { actor: 1 } }),
     ).rejects.toEqual(withCode('PABAL_METADATA_INVALID'))
     expect(rowsOf(path, 'SELECT * FROM pabal_notes_event')).toEqual([])
   })

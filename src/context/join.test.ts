@@ -11,16 +11,15 @@ import {
   enter,
   ledgerOf,
   logOf,
+  order,
+  ordering,
   OrderPaid,
   OrderPlaced,
-  ordering,
   prepareLedger,
   rowsOf,
   testApp,
+  withCode,
 } from '../../test/support/shop.ts'
-
-const withCode = (code: string): unknown => expect.objectContaining({ code })
-const order = (orderId: string, n = 0) => ({ orderId, n })
 
 const openOrdering = async (path?: string, handlers: Parameters<typeof ordering.with>[0]['handlers'] = []) => {
   const file = path ?? `${await testFolder()}/ordering.db`

@@ -1,34 +1,20 @@
 /** One unit of work: what is raised in it is in the log if and only if it commits, and nothing outlives it. */
 
-import { defineContext, defineEvent, defineMessage, type Envelope, raise } from 'pabal'
-import { sqlite } from 'pabal/sqlite'
+import { defineEvent } from 'pabal'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { eventually, gate, quiet } from '../../test/support/eventually.ts'
-import { testFolder } from '../../test/support/folder.ts'
+import { quiet } from '../../test/support/eventually.ts'
 import {
   logOf,
+  openOrdering,
+  order,
   OrderCancelled,
   OrderPaid,
   OrderPlaced,
   ordering,
   rowsOf,
-  shipping,
-  ShipmentOpened,
-  testApp,
+  withCode,
 } from '../../test/support/shop.ts'
-
-const withCode = (code: string, message?: RegExp): unknown =>
-  expect.objectContaining({ code, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })
-
-const tables = (tx: { run(sql: string): unknown }) => tx.run('CREATE TABLE IF NOT EXISTS state (id TEXT PRIMARY KEY)')
-const order = (orderId: string, n = 0) => ({ orderId, n })
-
-const openOrdering = async (handlers: Parameters<typeof ordering.with>[0]['handlers'] = []) => {
-  const path = `${await testFolder()}/ordering.db`
-  const app = testApp([ordering.with({ store: sqlite(path), handlers, prepare: tables })])
-  return { path, app, context: app.context(ordering) }
-}
 
 describe('raising', () => {
   test('is synchronous and stores nothing before the end of the unit', async () => {
@@ -78,7 +64,7 @@ describe('raising', () => {
     const { path, context } = await openOrdering()
     const kept = await context.transaction((unit) => unit)
     expect(() => kept.raise(OrderPlaced, order('a'))).toThrow(withCode('PABAL_NO_UNIT_OF_WORK'))
-    expect(() => kept.post({} as never, {} as never)).toThrow()
+    expect(() => kept.post({ type: 'ordering.x' } as never, {} as never)).toThrow(withCode('PABAL_NO_UNIT_OF_WORK'))
     expect(() => kept.on(OrderPlaced, () => 0)).toThrow(withCode('PABAL_NO_UNIT_OF_WORK'))
     expect(() => kept.tx.run("INSERT INTO state VALUES ('a')")).toThrow(withCode('PABAL_UNIT_CLOSED'))
     expect(logOf(path)).toEqual([])
@@ -105,7 +91,7 @@ describe('raising', () => {
       await context.transaction(({ raise }) => {
         raise(OrderPlaced, order(`awaited-${turns}`))
         void (async () => {
-          for (let turn = 0; turn < turns; turn++) await undefined
+          for (let turn = 0; turn < turns; turn++) await Promise.resolve()
           try {
             raise(OrderPlaced, order(`late-${turns}`))
             outcomes.push(`late-${turns}`)
@@ -133,11 +119,11 @@ describe('raising', () => {
         .transaction(async ({ raise }) => {
           raise(OrderPlaced, order('other'))
           void (async () => {
-            for (let turn = 0; turn < turns; turn++) await undefined
+            for (let turn = 0; turn < turns; turn++) await Promise.resolve()
             raise(OrderPlaced, order(key))
             accepted.push(key)
           })().catch(() => undefined)
-          await undefined
+          await Promise.resolve()
         })
         .catch(() => accepted.splice(accepted.indexOf(key), 1))
     }
@@ -210,394 +196,5 @@ describe('expected sequence', () => {
     const outcomes = await Promise.allSettled([decide(OrderPaid), decide(OrderCancelled)])
     expect(outcomes.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected'])
     expect(logOf(path)).toHaveLength(2)
-  })
-})
-
-describe('phases', () => {
-  test('before-commit handlers run in the order in which they were given, in the raising transaction', async () => {
-    const seen: string[] = []
-    const { context } = await openOrdering([
-      ordering.on(
-        OrderPlaced,
-        'first',
-        async (_, { tx }) => {
-          await quiet()
-          tx.run("INSERT INTO state VALUES ('by first')")
-          seen.push('first')
-        },
-        { phase: 'before-commit' },
-      ),
-      ordering.on(
-        OrderPlaced,
-        'second',
-        (_, { tx }) => seen.push(`second saw ${tx.all('SELECT * FROM state').length}`),
-        { phase: 'before-commit' },
-      ),
-    ])
-    await context
-      .transaction(({ raise, on }) => {
-        on(OrderPlaced, () => seen.push('own'))
-        raise(OrderPlaced, order('a'))
-        raise(OrderPlaced, order('b'))
-      })
-      .catch(() => undefined)
-    expect(seen.slice(0, 3)).toEqual(['first', 'second saw 1', 'own'])
-  })
-
-  test('a throw in a before-commit handler aborts the unit', async () => {
-    const { path, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'abort', () => Promise.reject(new Error('not today')), { phase: 'before-commit' }),
-    ])
-    await expect(context.transaction(({ raise }) => raise(OrderPlaced, order('a')))).rejects.toThrow('not today')
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('what a before-commit handler raises is caused by its event and joins the same append', async () => {
-    const { path, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'pay', ({ data }, { raise }) => raise(OrderPaid, data), { phase: 'before-commit' }),
-    ])
-    await context.transaction(({ raise }) => {
-      raise(OrderPlaced, order('a'))
-      raise(OrderCancelled, order('b'))
-    })
-    const [placed, cancelled, paid] = logOf(path)
-    expect([placed?.type, cancelled?.type, paid?.type]).toEqual([
-      'ordering.order-placed',
-      'ordering.order-cancelled',
-      'ordering.order-paid',
-    ])
-    expect(paid?.causation_id).toBe(placed?.id)
-    expect(paid?.correlation_id).toBe(placed?.id)
-    expect(paid?.hops).toBe(1)
-    expect(cancelled?.correlation_id).toBe(placed?.id)
-    expect(cancelled?.causation_id).toBeNull()
-  })
-
-  test('a cycle of before-commit handlers ends with an error that shows it, and nothing is stored', async () => {
-    const { path, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'pay', ({ data }, { raise }) => raise(OrderPaid, data), { phase: 'before-commit' }),
-      ordering.on(OrderPaid, 'place', ({ data }, { raise }) => raise(OrderPlaced, data), { phase: 'before-commit' }),
-    ])
-    await expect(context.transaction(({ raise }) => raise(OrderPlaced, order('a')))).rejects.toEqual(
-      withCode('PABAL_RAISE_DEPTH', /16 rounds: .*ordering\.order-placed → ordering\.order-paid/),
-    )
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('a chain as long as the limit is allowed', async () => {
-    const path = `${await testFolder()}/ordering.db`
-    const chain = ordering.on(
-      OrderPlaced,
-      'chain',
-      ({ data }, { raise }) => {
-        if (data.n > 1) raise(OrderPlaced, { ...data, n: data.n - 1 })
-      },
-      { phase: 'before-commit' },
-    )
-    const app = testApp([ordering.with({ store: sqlite(path), handlers: [chain] })], { limits: { raiseDepth: 5 } })
-    await app.context(ordering).transaction(({ raise }) => raise(OrderPlaced, order('a', 5)))
-    expect(logOf(path)).toHaveLength(5)
-    await expect(app.context(ordering).transaction(({ raise }) => raise(OrderPlaced, order('a', 6)))).rejects.toEqual(
-      withCode('PABAL_RAISE_DEPTH'),
-    )
-  })
-
-  test('after-commit handlers run once after the commit with the sequence, and never after a rollback', async () => {
-    const seen: Envelope[] = []
-    const { path, context } = await openOrdering([
-      ordering.on(
-        OrderPlaced,
-        'tell',
-        (event) => {
-          expect(logOf(path).some(({ id }) => id === event.id)).toBe(true)
-          seen.push(event)
-        },
-        { phase: 'after-commit' },
-      ),
-    ])
-    await context.transaction(({ raise }) => raise(OrderPlaced, order('a')))
-    await context
-      .transaction(({ raise }) => {
-        raise(OrderPlaced, order('b'))
-        throw new Error('no')
-      })
-      .catch(() => undefined)
-    await eventually('the after-commit handler to have run', () => seen.length > 0)
-    await quiet()
-    expect(seen.map(({ key, sequence, source }) => [key, sequence, source])).toEqual([['a', 1, 'ordering']])
-  })
-
-  test('an after-commit handler that fails is reported and harms nobody', async () => {
-    const seen: string[] = []
-    const { app, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'broken', () => Promise.reject(new Error('smtp down')), { phase: 'after-commit' }),
-      ordering.on(OrderPlaced, 'sound', ({ key }) => seen.push(key), { phase: 'after-commit' }),
-    ])
-    await context.transaction(({ raise }) => raise(OrderPlaced, order('a')))
-    await eventually('both to have run', () => seen.length === 1 && app.warnings.length === 1)
-    expect(app.warnings[0]).toMatch(/'broken' of 'ordering'.*smtp down/)
-  })
-})
-
-describe('listeners of one unit', () => {
-  test('handle its events before COMMIT and are gone with it', async () => {
-    const seen: string[] = []
-    const { context } = await openOrdering()
-    await context.transaction(({ raise, on }) => {
-      on(OrderPlaced, ({ key }) => seen.push(key))
-      raise(OrderPlaced, order('a'))
-      raise(OrderPaid, order('x'))
-    })
-    await context.transaction(({ raise }) => raise(OrderPlaced, order('b')))
-    expect(seen).toEqual(['a'])
-  })
-
-  test('one that throws aborts the unit', async () => {
-    const { path, context } = await openOrdering()
-    await expect(
-      context.transaction(({ raise, on }) => {
-        on(OrderPlaced, async () => {
-          await quiet()
-          throw new Error('no stock')
-        })
-        raise(OrderPlaced, order('a'))
-      }),
-    ).rejects.toThrow('no stock')
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('a listener of one event of a batch does not hear the next event of the batch', async () => {
-    const heard: string[] = []
-    const { app, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'pay', ({ data, key }, { raise, on }) => {
-        on(OrderPaid, (paid) => heard.push(`${key} heard ${paid.key}`))
-        raise(OrderPaid, data)
-      }),
-    ])
-    await context.transaction(({ raise }) => {
-      for (const id of ['a', 'b', 'c']) raise(OrderPlaced, order(id))
-    })
-    await app.settle({ withinMs: 10_000 })
-    expect(heard).toEqual(['a heard a', 'b heard b', 'c heard c'])
-  })
-})
-
-describe('the ambient raise', () => {
-  const place = (id: string) => raise(OrderPlaced, order(id))
-
-  test('finds the unit around it, over awaits and nested transactions', async () => {
-    const { path, context } = await openOrdering()
-    await context.transaction(async () => {
-      place('a')
-      await quiet()
-      place('b')
-      await context.transaction(async () => {
-        await quiet()
-        place('c')
-      })
-      place('d')
-    })
-    expect(logOf(path).map(({ key }) => key)).toEqual(['a', 'b', 'c', 'd'])
-  })
-
-  test('fails outside of a unit and after its end', async () => {
-    const { path, context } = await openOrdering()
-    expect(() => place('a')).toThrow(withCode('PABAL_NO_UNIT_OF_WORK', /ordering/))
-    const later = gate()
-    let late: Promise<unknown> = Promise.resolve()
-    await context.transaction(() => {
-      late = later.opened.then(() => place('b'))
-    })
-    later.open()
-    await expect(late).rejects.toEqual(withCode('PABAL_NO_UNIT_OF_WORK'))
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('finds the unit of the event’s own context among several', async () => {
-    const folder = await testFolder()
-    const app = testApp([
-      ordering.with({ store: sqlite(`${folder}/ordering.db`) }),
-      shipping.with({ store: sqlite(`${folder}/shipping.db`) }),
-    ])
-    await app.context(ordering).transaction(async () => {
-      await app.context(shipping).transaction(() => {
-        place('a')
-        raise(ShipmentOpened, order('s'))
-      })
-      expect(() => raise(ShipmentOpened, order('late'))).toThrow(withCode('PABAL_NO_UNIT_OF_WORK', /shipping/))
-    })
-    expect(logOf(`${folder}/ordering.db`).map(({ key }) => key)).toEqual(['a'])
-    expect(logOf(`${folder}/shipping.db`, 'shipping').map(({ key }) => key)).toEqual(['s'])
-  })
-
-  test('does not reach into a unit of another request', async () => {
-    const { path, context } = await openOrdering()
-    const holding = gate()
-    const open = context.transaction(() => holding.opened)
-    expect(() => place('stranger')).toThrow(withCode('PABAL_NO_UNIT_OF_WORK'))
-    holding.open()
-    await open
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('works in durable, before-commit and command handlers', async () => {
-    const { path, app, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'before', ({ data }) => raise(OrderPaid, data), { phase: 'before-commit' }),
-      ordering.on(OrderPaid, 'durable', async ({ data }) => {
-        await quiet()
-        raise(OrderCancelled, data)
-      }),
-    ])
-    await context.transaction(() => place('a'))
-    await app.settle({ withinMs: 10_000 })
-    expect(logOf(path).map(({ type }) => type)).toEqual([
-      'ordering.order-placed',
-      'ordering.order-paid',
-      'ordering.order-cancelled',
-    ])
-  })
-
-  test('an external handler is in no unit', async () => {
-    const { path, app, context } = await openOrdering([
-      ordering.on(OrderPlaced, 'call', ({ data }) => raise(OrderPaid, data), { effects: 'external', retry: 'none' }),
-    ])
-    await app.start()
-    await context.transaction(async () => {
-      place('a')
-      await quiet()
-    })
-    await app.settle({ withinMs: 10_000 })
-    expect(logOf(path)).toHaveLength(1)
-  })
-})
-
-describe('nested transactions', () => {
-  test('join the outer one and commit with it', async () => {
-    const { path, context } = await openOrdering()
-    await expect(
-      context.transaction(async ({ raise }) => {
-        raise(OrderPlaced, order('a'))
-        await context.transaction((inner) => inner.raise(OrderPaid, order('a')))
-        throw new Error('outer fails')
-      }),
-    ).rejects.toThrow('outer fails')
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('an inner failure that was caught dooms the outer one', async () => {
-    const { path, context } = await openOrdering()
-    const outer = context.transaction(async ({ tx, raise }) => {
-      raise(OrderPlaced, order('a'))
-      await context
-        .transaction(() => {
-          tx.run("INSERT INTO state VALUES ('half done')")
-          throw new Error('inner')
-        })
-        .catch(() => undefined)
-    })
-    await expect(outer).rejects.toEqual(withCode('PABAL_ROLLED_BACK'))
-    await expect(outer).rejects.toMatchObject({ cause: new Error('inner') })
-    expect(logOf(path)).toEqual([])
-  })
-
-  test('of two contexts on one file commit together, each event in its own log', async () => {
-    const path = `${await testFolder()}/shop.db`
-    const store = sqlite(path)
-    const app = testApp([ordering.with({ store }), shipping.with({ store: sqlite(path) })])
-    await app.context(ordering).transaction(async ({ raise }) => {
-      raise(OrderPlaced, order('a'))
-      await app.context(shipping).transaction((unit) => unit.raise(ShipmentOpened, order('a')))
-    })
-    await app
-      .context(ordering)
-      .transaction(async () => {
-        await app.context(shipping).transaction((unit) => unit.raise(ShipmentOpened, order('b')))
-        throw new Error('no')
-      })
-      .catch(() => undefined)
-    expect(logOf(path).map(({ key }) => key)).toEqual(['a'])
-    expect(logOf(path, 'shipping').map(({ key }) => key)).toEqual(['a'])
-  })
-
-  test('an inner idempotency key is kept, too', async () => {
-    const { path, context } = await openOrdering()
-    const once = () =>
-      context.transaction(() =>
-        context.transaction(
-          ({ raise }) => {
-            raise(OrderPlaced, order('a'))
-            return 'done'
-          },
-          { idempotencyKey: 'once' },
-        ),
-      )
-    expect(await once()).toBe('done')
-    expect(await once()).toBe('done')
-    expect(logOf(path)).toHaveLength(1)
-  })
-
-  test('an unawaited inner transaction joins or begins its own, and is never half in', async () => {
-    const { path, context } = await openOrdering()
-    const later = gate()
-    let inner: Promise<unknown> = Promise.resolve()
-    await context.transaction(() => {
-      inner = later.opened.then(() => context.transaction(({ raise }) => raise(OrderPlaced, order('own'))))
-    })
-    later.open()
-    await inner
-    expect(logOf(path).map(({ key }) => key)).toEqual(['own'])
-  })
-})
-
-describe('one writer at a time', () => {
-  test('a transaction whose function awaits lets no other code of the process slip in', async () => {
-    const { context } = await openOrdering()
-    const holding = gate()
-    const slow = context.transaction(async ({ tx }) => {
-      tx.run("INSERT INTO state VALUES ('slow')")
-      await holding.opened
-      return tx.all('SELECT * FROM state')
-    })
-    const quick = context.transaction(({ tx }) => tx.run("INSERT INTO state VALUES ('quick')"))
-    await quiet()
-    expect(await context.read(({ tx }) => tx.all('SELECT * FROM state'))).toEqual([])
-    holding.open()
-    expect(await slow).toEqual([{ id: 'slow' }])
-    await quick
-    expect(await context.read(({ tx }) => tx.all('SELECT * FROM state'))).toHaveLength(2)
-  })
-})
-
-describe('messages', () => {
-  const SendSms = defineMessage('notes.send-sms', { schema: z.object({ to: z.string() }) })
-  const Noted = defineEvent('notes.noted', { schema: z.object({ id: z.string() }), key: ({ id }) => id })
-  const notes = defineContext('notes', { store: sqlite, events: [Noted], messages: [SendSms] })
-
-  test('are stored with the unit, and handled later', async () => {
-    const path = `${await testFolder()}/notes.db`
-    const sent: string[] = []
-    const app = testApp([
-      notes.with({
-        store: sqlite(path),
-        handlers: [notes.on(SendSms, 'sms', ({ data }) => sent.push(data.to), { effects: 'external' })],
-      }),
-    ])
-    await app.start()
-    await app.context(notes).transaction(({ raise, post }) => {
-      raise(Noted, { id: '1' })
-      post(SendSms, { to: 'with the unit' })
-    })
-    await app
-      .context(notes)
-      .transaction(({ post }) => {
-        post(SendSms, { to: 'nobody' })
-        throw new Error('no')
-      })
-      .catch(() => undefined)
-    await app.post(SendSms, { to: 'from outside' })
-    await app.settle({ withinMs: 10_000 })
-    expect(sent.toSorted()).toEqual(['from outside', 'with the unit'])
-    const rows = logOf(path, 'notes')
-    expect(rows.map(({ key, id }) => key === id)).toEqual([false, true, true])
   })
 })

@@ -15,8 +15,7 @@ describe('an id', () => {
 
   test('sorts after every earlier one of its process, and is its own', () => {
     const ids = Array.from({ length: 20_000 }, () => systemEnvironment.id())
-    expect(ids.toSorted()).toEqual(ids)
-    expect(new Set(ids).size).toBe(ids.length)
+    expect(ids.filter((id, n) => n > 0 && id <= ids[n - 1]!)).toEqual([])
   })
 
   test('shares nothing with those of another process', () => {

@@ -13,9 +13,18 @@ export interface Environment {
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>
 }
 
+const hex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
+/** The text of a UUID. That of the package makes each one lower case again, which costs twice as much as the rest of an id. */
+const uuidText = (b: Uint8Array): string => {
+  const pair = (at: number): string => hex[b[at]!]! + hex[b[at + 1]!]!
+  return `${pair(0)}${pair(2)}-${pair(4)}-${pair(6)}-${pair(8)}-${pair(10)}${pair(12)}${pair(14)}`
+}
+
 /** UUIDv7 over pooled randomness: asking the system for 16 bytes at a time is most of an id's cost. */
 const createIds = (): (() => string) => {
   const pool = new Uint8Array(4_096)
+  const bytes = new Uint8Array(16)
   let offset = pool.length
   let msecs = 0
   let seq = 0
@@ -31,7 +40,7 @@ const createIds = (): (() => string) => {
       // The top bit stays free, so that the counter cannot overflow within a millisecond.
       seq = ((random[6]! & 0x7f) << 24) | (random[7]! << 16) | (random[8]! << 8) | random[9]!
     } else seq++
-    return v7({ random, msecs, seq })
+    return uuidText(v7({ random, msecs, seq }, bytes))
   }
 }
 

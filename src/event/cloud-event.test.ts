@@ -90,9 +90,11 @@ test('the metadata of the context stays inside', () => {
   expect(toCloudEventText(event())).not.toContain('kim')
 })
 
+const anyUnit = fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit))
+
 test('any payload text is copied, never parsed and written again', () => {
   fc.assert(
-    fc.property(fc.json({ stringUnit: 'binary' }), (data) => {
+    fc.property(fc.json({ stringUnit: anyUnit }), (data) => {
       expect(toCloudEventText(event({ data })).endsWith(`,"data":${data}}`)).toBe(true)
     }),
   )

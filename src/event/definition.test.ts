@@ -139,6 +139,7 @@ describe('a key', () => {
     ['\ud83d', 'a lone high surrogate'],
     ['a\udc00', 'a lone low surrogate'],
     ['a\uffff', 'a noncharacter'],
+    ['pabal:order-list', 'of what operators do'],
     ['\u{1fffe}', 'a noncharacter beyond the first plane'],
     [42, 'a number'],
     [undefined, 'missing'],

@@ -17,10 +17,11 @@ const forbiddenKey = withCode('PABAL_PAYLOAD_FORBIDDEN_KEY')
 const nested = (depth: number): unknown => JSON.parse('['.repeat(depth) + ']'.repeat(depth))
 
 /** Any UTF-16 there is: control characters, lone surrogates, noncharacters. */
-const anyText = fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit)) })
+const anyUnit = fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit))
+const anyText = fc.string({ unit: anyUnit })
 
 /** A JSON value that may be a payload: no negative zero, which JSON text keeps but `JSON.stringify` does not, and no key that is refused. */
-const jsonValue = fc.jsonValue({ stringUnit: 'binary', maxDepth: 8 }).filter(function isPayload(
+const jsonValue = fc.jsonValue({ stringUnit: anyUnit, maxDepth: 8 }).filter(function isPayload(
   value: unknown,
 ): boolean {
   if (Object.is(value, -0)) return false
@@ -138,7 +139,7 @@ describe('what JSON would change silently is refused', () => {
       withSparseArray: true,
       withNullPrototype: true,
       withBoxedValues: true,
-      stringUnit: 'binary',
+      stringUnit: anyUnit,
     })
     fc.assert(
       fc.property(anything, (value) => {
@@ -327,7 +328,7 @@ describe('size', () => {
 
   test('of 100 MB is refused without being read, copied or parsed', () => {
     // Each would take most of a second; the fastest of three keeps the neighbours of this machine out of it.
-    const text = `"${'파'.repeat(100_000_000)}"`
+    const text = `"${'파'.repeat(34_000_000)}"`
     const times = [1, 2, 3].map(() => {
       const startedAt = performance.now()
       expect(() => decode(text)).toThrow(tooLarge)

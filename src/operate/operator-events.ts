@@ -28,7 +28,7 @@ export const operatorTitle = (type: string): string | undefined => (titles as Re
 
 /** The key of all that was done to one consumer. */
 export const consumerKey = (consumer: string): string => `${operatorKeyPrefix}consumer:${consumer}`
-export const databaseKey = `${operatorKeyPrefix}database`
+export const databaseKey: string = `${operatorKeyPrefix}database`
 
 /** An operator's event is no definition of the app: nothing in the app can raise it. */
 const definitionOf = (type: OperatorEventType): EntryDefinition => ({
@@ -51,8 +51,8 @@ export interface Action {
 
 /** Inside the transaction of the change. */
 export const recordAction = async (
-  { environment, limits }: Operated,
-  { context, store }: OperatedLog,
+  { environment, limits }: Pick<Operated, 'environment' | 'limits'>,
+  { context, store }: Pick<OperatedLog, 'context' | 'store'>,
   session: Session,
   { by, reason }: Operator,
   { type, key, what, cause, id = environment.id() }: Action,

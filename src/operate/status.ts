@@ -10,6 +10,8 @@ export interface LogStatus extends LogSize {
   readonly head: number
   /** Position of the oldest event that is kept. */
   readonly oldest: number
+  /** When the last event was raised; null when none is kept. */
+  readonly lastAt: number | null
   readonly incarnation: string
 }
 
@@ -39,19 +41,19 @@ export const statusOf = async (operated: Operated): Promise<AppStatus> => {
 }
 
 const contextStatus = async (operated: Operated, context: OperatedContext): Promise<ContextStatus> => {
-  const { database, store } = context
   return {
     context: context.context,
     title: context.title ?? null,
-    database: database.label,
+    database: context.database.label,
     log: { ...(await logStatus(context)), ...(await countEvents(context)) },
     types: [...context.definitions.values()].map(({ type, title, version }) => ({ type, title: title ?? null, version })),
-    consumers: await consumerStatuses(operated, { ...context, database, store }),
+    consumers: await consumerStatuses(operated, context),
   }
 }
 
 const logStatus = ({ database, store }: OperatedContext): Promise<Omit<LogStatus, keyof LogSize>> =>
   database.read(async (session) => {
     const { position, incarnation } = await store.log.head(session)
-    return { head: position, oldest: await store.log.oldest(session), incarnation }
+    const last = await store.log.at(session, position)
+    return { head: position, oldest: await store.log.oldest(session), lastAt: last?.time_ms ?? null, incarnation }
   })

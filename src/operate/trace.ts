@@ -13,51 +13,85 @@ export interface TracedEvent extends LoggedEvent {
   readonly effects: readonly TracedEvent[]
 }
 
-export interface Trace {
-  readonly correlationId: string
-  /** The command or outside request at its root, when no event is: its id. */
+/** What began together: by the same command or request, which is no event; or a first event. */
+export interface TraceRoot {
+  /** Its id, when no event is the cause. */
   readonly command: string | null
-  readonly startedAt: number
-  readonly durationMs: number
-  readonly events: number
-  /** More than what is shown belongs to it. */
-  readonly truncated: boolean
-  readonly roots: readonly TracedEvent[]
+  readonly events: readonly TracedEvent[]
 }
 
-/** Events shown of one log. */
-const eventsMax = 1_000
+export interface Trace {
+  readonly correlationId: string
+  readonly startedAt: number
+  readonly durationMs: number
+  /** Of the whole correlation. */
+  readonly events: number
+  /** More of one log belongs to it than is looked at. */
+  readonly truncated: boolean
+  readonly roots: readonly TraceRoot[]
+  /** Roots of the same correlation that the asked event has no part in, and that are left out. */
+  readonly otherRoots: number
+}
+
+/** Events looked at of one log. */
+const eventsMax = 10_000
 
 /**
- * The tree that a given event or correlation id belongs to, its earliest cause first.
+ * The tree that an event belongs to, its earliest cause first; of a correlation id, or with `whole`, every tree of the correlation.
  * @throws PABAL_EVENT_UNKNOWN
  */
-export const traceOf = async (operated: Operated, id: string): Promise<Trace> => {
-  const correlationId = (await eventWithId(operated, id))?.row.correlation_id ?? id
+export const traceOf = async (
+  operated: Operated,
+  id: string,
+  { whole = false }: { readonly whole?: boolean } = {},
+): Promise<Trace> => {
+  const asked = await eventWithId(operated, id)
+  const correlationId = asked?.row.correlation_id ?? id
   const { found, truncated } = await correlated(operated, correlationId)
   if (found.length === 0)
     throw new PabalError('PABAL_EVENT_UNKNOWN', `${id} is neither an event's id nor a correlation id`)
-  const deliveries = await Deliveries.open(operated)
+  const byId = new Map(found.map((event) => [event.row.id, event]))
+  const parentOf = ({ row }: FoundEvent) => (row.causation_id === null ? undefined : byId.get(row.causation_id))
+  const roots = [...Map.groupBy(found.filter((event) => parentOf(event) === undefined), rootId).values()]
+  const shown = whole || asked === undefined ? roots : roots.filter((events) => events.some((event) => rootId(event) === rootId(rootOf(byId.get(id) ?? asked, parentOf))))
   const startedAt = Math.min(...found.map(({ row }) => row.time_ms))
-  const ids = new Set(found.map(({ row }) => row.id))
-  const effectsOf = Map.groupBy(found, ({ row }) => (row.causation_id !== null && ids.has(row.causation_id) ? row.causation_id : ''))
-  const trace = async (event: FoundEvent): Promise<TracedEvent> => {
-    const effects: TracedEvent[] = []
-    for (const effect of effectsOf.get(event.row.id) ?? []) effects.push(await trace(effect))
-    const logged = loggedEvent(event.log, event.row)
-    return { ...logged, offsetMs: logged.at - startedAt, deliveries: await deliveries.of(event), effects }
+  const build = await builder(operated, Map.groupBy(found, ({ row }) => row.causation_id), startedAt)
+  const traced: TraceRoot[] = []
+  for (const events of shown) {
+    const { causation_id } = events[0]!.row
+    traced.push({ command: causation_id, events: await Promise.all(events.map(build)) })
   }
-  const roots: TracedEvent[] = []
-  for (const root of effectsOf.get('') ?? []) roots.push(await trace(root))
   return {
     correlationId,
-    command: ids.has(correlationId) ? null : correlationId,
     startedAt,
     durationMs: Math.max(...found.map(({ row }) => row.time_ms)) - startedAt,
     events: found.length,
     truncated,
-    roots,
+    roots: traced,
+    otherRoots: roots.length - shown.length,
   }
+}
+
+/** What one command has raised stands together. */
+const rootId = ({ row }: FoundEvent): string => row.causation_id ?? row.id
+
+const rootOf = (event: FoundEvent, parentOf: (event: FoundEvent) => FoundEvent | undefined): FoundEvent => {
+  for (let at = event; ; ) {
+    const parent = parentOf(at)
+    if (parent === undefined) return at
+    at = parent
+  }
+}
+
+const builder = async (operated: Operated, effectsOf: ReadonlyMap<string | null, readonly FoundEvent[]>, startedAt: number) => {
+  const deliveries = await Deliveries.open(operated)
+  const build = async (event: FoundEvent): Promise<TracedEvent> => {
+    const logged = loggedEvent(event.log, event.row)
+    const effects: TracedEvent[] = []
+    for (const effect of effectsOf.get(event.row.id) ?? []) effects.push(await build(effect))
+    return { ...logged, offsetMs: logged.at - startedAt, deliveries: await deliveries.of(event), effects }
+  }
+  return build
 }
 
 const eventWithId = async ({ logs }: Operated, id: string): Promise<FoundEvent | undefined> => {
@@ -68,7 +102,7 @@ const eventWithId = async ({ logs }: Operated, id: string): Promise<FoundEvent |
   return undefined
 }
 
-/** In order of time; within one log in order of position. */
+/** In order of time; what one log holds in order of position. */
 const correlated = async ({ logs }: Operated, correlationId: string) => {
   const found: FoundEvent[] = []
   let truncated = false

@@ -45,7 +45,7 @@ export interface BackedUpLog extends Head {
   readonly context: string
 }
 
-/** One open transaction (or, in `read`, one consistent view). Store operations take it as their first argument. */
+/** One open transaction, or, in `read`, a view of what is committed. Store operations take it as their first argument. */
 export interface Session {
   /** Runs `fn` so that its writes can be undone alone: they are when it throws. */
   savepoint<R>(fn: () => Awaitable<R>): Awaitable<R>

@@ -1,6 +1,7 @@
 /** Which events of a batch may be handled now: not those of parked keys, nor duplicates, nor what would leave a gap (P4, P6, P9). */
 
 import type { Scope } from '../context/unit-of-work.ts'
+import type { Awaitable } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { InboxHead, InboxStream, Session } from '../store/store.ts'
@@ -58,20 +59,22 @@ export class Admissions {
     )
   }
 
-  async admit(event: EventRecord): Promise<Admission> {
+  admit(event: EventRecord): Awaitable<Admission> {
     if (this.#parked.has(event.key)) return wait
     if (this.#stream === undefined) return handle
     const head = this.#heads.get(event.key)
-    const diverged = (): Admission => ({ kind: 'park', from: event.sequence, error: divergedError(event, head!) })
-    if (head !== undefined && head.incarnation !== this.#incarnation && !(await this.#sameHistory(head, event)))
-      return diverged()
+    if (head === undefined || head.incarnation === this.#incarnation) return this.#judge(event, head)
+    return this.#sameHistory(head, event).then((same) => (same ? this.#judge(event, head) : diverged(event, head)))
+  }
+
+  #judge(event: EventRecord, head: InboxHead | undefined): Admission {
     switch (judge(head, event)) {
       case 'apply':
         return handle
       case 'duplicate':
         return pass
       case 'diverged':
-        return diverged()
+        return diverged(event, head!)
       default:
         return { kind: 'park', from: head!.sequence + 1, error: missingError(event, head!) }
     }
@@ -115,6 +118,12 @@ export class Admissions {
 
 export const streamOf = ({ spec, source }: SubscriptionParts): InboxStream | undefined =>
   source.stream === undefined ? undefined : { consumer: spec.name, source: source.name, stream: source.stream }
+
+const diverged = (event: EventRecord, head: InboxHead): Admission => ({
+  kind: 'park',
+  from: event.sequence,
+  error: divergedError(event, head),
+})
 
 const divergedError = (event: EventRecord, head: InboxHead): PabalError =>
   new PabalError(

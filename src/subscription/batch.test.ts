@@ -1,6 +1,6 @@
 /** Batches of a durable handler with database effects: many events, one transaction, and one bad event costs its key only. */
 
-import { type Bound } from 'pabal'
+import type { Bound } from 'pabal'
 import { sqlite } from 'pabal/sqlite'
 import { describe, expect, test } from 'vitest'
 import { eventually, quiet } from '../../test/support/eventually.ts'
@@ -9,20 +9,20 @@ import {
   enter,
   ledgerOf,
   logOf,
+  order,
   OrderCancelled,
+  ordering,
   OrderPaid,
   OrderPlaced,
-  ordering,
   parkedIn,
   prepareLedger,
   rowsOf,
   sequencesOf,
-  shipping,
   ShipmentOpened,
+  shipping,
   testApp,
 } from '../../test/support/shop.ts'
 
-const order = (orderId: string, n = 0) => ({ orderId, n })
 const retry = { attempts: 2, first: 1, max: 2 } as const
 
 const openOrdering = async (handlers: Parameters<typeof ordering.with>[0]['handlers'], prepare = prepareLedger) => {

@@ -5,13 +5,13 @@
 
 import { type Scope, within } from '../context/unit-of-work.ts'
 import { isPromise } from '../core/awaitable.ts'
-import { PabalError } from '../core/errors.ts'
+import { isPabalError, PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { Admissions, runWith } from './admission.ts'
 import { park } from './exhaustion.ts'
 import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
-import { type BatchResult, OneByOne } from './one-by-one.ts'
+import { type Attempt, type BatchResult, OneByOne, placeOf } from './one-by-one.ts'
 
 /** More open subtransactions than this make a server spill their state (64 on Postgres). */
 const savepointsMax = 50
@@ -36,7 +36,46 @@ export const applyBatch = async (
       // Which one it was is found by running them one by one; a failure of the database itself shows there again.
     }
   const chunk = events.slice(0, lane.alone ? 1 : savepointsMax)
-  return oneByOne(parts, lane, chunk, chunk.length === events.length ? through : chunk.at(-1)!.position)
+  const to = chunk.length === events.length ? through : chunk.at(-1)!.position
+  try {
+    return await oneByOne(parts, lane, chunk, to)
+  } catch (error) {
+    if (!isOfTheHandlers(parts, error)) throw error
+    return eachAlone(parts, lane, chunk, to)
+  }
+}
+
+/** Neither a lost lane, nor our end, nor a database that cannot be written: something that an event's handler has left behind. */
+export const isOfTheHandlers = (parts: SubscriptionParts, error: unknown): boolean =>
+  !(
+    error instanceof Fenced ||
+    parts.stopping().aborted ||
+    (isPabalError(error) && error.code.startsWith('PABAL_STORE_'))
+  )
+
+/**
+ * A transaction per event, for what a savepoint does not hold: a deferred constraint fails at COMMIT, and SQLite ends some
+ * transactions as a whole. Then that is the failure of the event.
+ */
+const eachAlone = async (
+  parts: SubscriptionParts,
+  lane: Lane,
+  events: readonly EventRecord[],
+  through: number,
+): Promise<BatchResult> => {
+  let handled = 0
+  for (const event of events) {
+    const alone = [event]
+    const to = event === events.at(-1) ? through : event.position
+    const result = await oneByOne(parts, lane, alone, to).catch((thrown: unknown) => {
+      if (!isOfTheHandlers(parts, thrown)) throw thrown
+      return oneByOne(parts, lane, alone, to, async () => ({ thrown }))
+    })
+    handled += result.handled
+    if (result.breaks !== undefined || parts.stopping().aborted) return { ...result, handled }
+    lane.moved(parts, result.place, 0)
+  }
+  return { place: placeOf(lane), handled, breaks: undefined }
 }
 
 export const placeAt = async (
@@ -67,7 +106,9 @@ const allAtOnce = async (
     let handled = 0
     await within(scope, async () => {
       for (const event of events) {
-        const admission = await admissions.admit(event)
+        const admitting = admissions.admit(event)
+        // Not awaited unless there is something to wait for: a turn of the queue costs as much as a small handler.
+        const admission = isPromise(admitting) ? await admitting : admitting
         if (admission.kind === 'park' || event.failure !== undefined) throw new NeedsCare()
         if (admission.kind === 'wait') admissions.waits(event)
         else if (admission.kind === 'handle') {
@@ -99,10 +140,12 @@ const oneByOne = async (
   lane: Lane,
   events: readonly EventRecord[],
   through: number,
+  attempt: (scope: Scope, event: EventRecord) => Promise<Attempt> = (scope, event) =>
+    attemptInSavepoint(parts, scope, event, 1),
 ): Promise<BatchResult> => {
   const end = await placeAt(parts, lane, events.at(-1), through)
   return parts.runtime.inTransaction((scope) =>
-    OneByOne.run(parts, lane, scope, events, end, (event) => attemptInSavepoint(parts, scope, event, 1)),
+    OneByOne.run(parts, lane, scope, events, end, (event) => attempt(scope, event)),
   )
 }
 

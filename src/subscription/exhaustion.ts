@@ -68,7 +68,13 @@ export const afterFailure = async (
   // Parked as missing or diverged by us, not failed by the handler: no retry policy applies to what is not there.
   if (isPabalError(thrown) && thrown.code === 'PABAL_KEY_DIVERGED')
     return park(parts, lane, scope, event, { ...failure, delayMs: undefined })
-  const { delayMs } = decideNext(spec.retry, thrown, attempt, runtime.environment.random)
+  let delayMs: number | undefined
+  try {
+    delayMs = decideNext(spec.retry, thrown, attempt, runtime.environment.random).delayMs
+  } catch (error) {
+    // A policy that fails decides nothing, and must not stop the other keys.
+    return park(parts, lane, scope, event, { ...failure, thrown: error, delayMs: undefined })
+  }
   const missing = isPabalError(thrown) && thrown.code === 'PABAL_EVENT_MISSING'
   if (delayMs !== undefined || spec.onExhausted === 'park' || missing)
     return park(parts, lane, scope, event, { ...failure, delayMs })

@@ -9,7 +9,7 @@ import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { type Admission, Admissions, runWith } from './admission.ts'
 import { probes } from './breaker.ts'
-import { parkSuspect, placeAt } from './database-effects.ts'
+import { isOfTheHandlers, parkSuspect, placeAt } from './database-effects.ts'
 import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
 import { type BatchResult, OneByOne, placeOf } from './one-by-one.ts'
 
@@ -50,6 +50,36 @@ export const runExternal = async (
     return { ok: false, thrown }
   } finally {
     ended.abort()
+  }
+}
+
+/** Runs `fn` while the lease is renewed; `lost` aborts when another owner has the lane. */
+export const renewing = async <R>(
+  parts: SubscriptionParts,
+  lane: Lane,
+  lost: AbortController,
+  fn: () => Promise<R>,
+): Promise<R> => {
+  const { runtime, leaseMs } = parts
+  const ended = new AbortController()
+  const beat = async (): Promise<void> => {
+    for (;;) {
+      await runtime.environment.sleep(leaseMs / 3, ended.signal)
+      if (ended.signal.aborted) return
+      try {
+        await runtime.database.transaction((session) => lane.hold(parts, session))
+      } catch (error) {
+        // A database that is busy now may be free at the next beat; should the lease run out, the epoch stops us.
+        if (error instanceof Fenced) return lost.abort(error)
+      }
+    }
+  }
+  const beating = beat()
+  try {
+    return await fn()
+  } finally {
+    ended.abort()
+    await beating
   }
 }
 
@@ -125,29 +155,11 @@ class ExternalBatch {
       return found
     })
     const running = this.#start(admissions)
-    const ended = new AbortController()
-    const beating = this.#beat(ended.signal)
     try {
-      return await this.#commitInOrder()
+      return await renewing(this.#parts, this.#lane, this.#abort, () => this.#commitInOrder())
     } finally {
-      ended.abort()
       this.#abort.abort()
       await running
-      await beating
-    }
-  }
-
-  /** The lease is renewed while handlers run; when it is lost they are told to stop. */
-  async #beat(ended: AbortSignal): Promise<void> {
-    const { runtime, leaseMs } = this.#parts
-    for (;;) {
-      await runtime.environment.sleep(leaseMs / 3, ended)
-      if (ended.aborted) return
-      try {
-        await runtime.database.transaction((session) => this.#lane.hold(this.#parts, session))
-      } catch (error) {
-        if (error instanceof Fenced) return this.#abort.abort(error)
-      }
     }
   }
 
@@ -203,7 +215,7 @@ class ExternalBatch {
       if (this.#abort.signal.aborted) throw new Fenced(this.#lane)
       let to = done
       while (to < this.#events.length && this.#settled[to] !== undefined) to++
-      const { handled, breaks } = await this.#commit(done, to)
+      const { handled, breaks } = await this.#commitSafely(done, to)
       done += handled
       // Only failures so far, and more to come that may tell whether it is everything: wait for it.
       if (breaks !== undefined && to < this.#events.length && !stopping.aborted) {
@@ -215,6 +227,18 @@ class ExternalBatch {
       }
     }
     return { place: this.#end, handled: done, breaks: undefined }
+  }
+
+  /** What fails at COMMIT is found by committing one event at a time; then it is the failure of that event. */
+  async #commitSafely(from: number, to: number): Promise<BatchResult> {
+    try {
+      return await this.#commit(from, to)
+    } catch (thrown) {
+      if (!isOfTheHandlers(this.#parts, thrown)) throw thrown
+      if (to - from > 1) return this.#commitSafely(from, from + 1)
+      this.#settled[from] = { ok: false, thrown }
+      return this.#commit(from, to)
+    }
   }
 
   /** One transaction: outcomes recorded, failures parked, cursor moved over this part of the batch. */

@@ -45,6 +45,10 @@ export class Lane {
   /** Looked at up to here; ahead of `position` while only events of other types have come. */
   scanned: number
   untilMs: number
+  /** Claims since the cursor last moved, with this one. */
+  readonly stalls: number
+  /** The stored number has this claim in it. */
+  counted = false
   /** Runs and processes have ended on what comes next: handle one event at a time. */
   alone: boolean
   /** … and the next one is the cause: do not run it again. */
@@ -60,6 +64,7 @@ export class Lane {
     this.eventId = row.event_id
     this.scanned = row.position
     this.untilMs = row.until_ms
+    this.stalls = row.stalls
     this.alone = row.stalls > stallsAlone
     this.suspect = row.stalls > stallsSuspect
     this.#aloneLeft = batch
@@ -74,6 +79,14 @@ export class Lane {
         stalls,
       }))
     )
+      throw new Fenced(this)
+  }
+
+  /** Says how many claims there have been, without a move. */
+  async count(parts: SubscriptionParts, session: Session, stalls: number): Promise<void> {
+    const { leaseMs, runtime } = parts
+    const there = { position: this.position, eventId: this.eventId, incarnation: this.incarnation }
+    if (!(await runtime.contextStore.cursors.move(session, this.id, this.epoch, there, { leaseMs, stalls })))
       throw new Fenced(this)
   }
 

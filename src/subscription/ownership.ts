@@ -4,11 +4,19 @@
  */
 
 import { PabalError } from '../core/errors.ts'
-import type { CursorId, CursorRow, Place } from '../store/store.ts'
+import type { CursorId, CursorRow, Head, Place } from '../store/store.ts'
 import { Lane, type SubscriptionParts } from './lane.ts'
 
 /** About how often a process asks for a lane that another one holds while there is work in it. */
 export const othersCheckMs = 1_000
+
+/** Where a lane is read on, and as whose: its owner's, or just to see whether there is work. */
+export interface Reading {
+  readonly after: number
+  /** Where its stored cursor was. */
+  readonly stored: number
+  readonly owned: Lane | undefined
+}
 
 export class Ownership {
   readonly #parts: SubscriptionParts
@@ -18,7 +26,7 @@ export class Ownership {
   /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
   readonly #others = new Map<number, number>()
   /** Of lanes not owned: where the cursor stands, and up to where nothing was found for it. */
-  readonly #peeked = new Map<number, { readonly position: number; readonly through: number }>()
+  readonly #peeked = new Map<number, { readonly stored: number; readonly through: number }>()
   /** Fixed when the consumer was registered first. */
   lanes = 1
   /** The consumer is paused: it is rung when somebody resumes it. */
@@ -41,30 +49,25 @@ export class Ownership {
     return this.#lanes.size === this.lanes
   }
 
-  /** Where to read on. */
-  async readFrom(lane: number): Promise<number> {
-    const owned = this.#lanes.get(lane)
-    if (owned !== undefined) return owned.scanned
+  /** Where to read on. A lane that was taken away meanwhile (pause, reset, another owner) is forgotten: its place is not ours any more. */
+  async readFrom(lane: number): Promise<Reading> {
     const { database, contextStore } = this.#parts.runtime
     const { consumer, source } = this.#id(lane)
     const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
-    const position = cursors.find((cursor) => cursor.source === source && cursor.lane === lane)?.position ?? 0
+    const cursor = cursors.find((row) => row.source === source && row.lane === lane)
+    const owned = this.#lanes.get(lane)
+    const stored = cursor?.position ?? 0
+    if (owned !== undefined && owned.epoch === cursor?.epoch) return { after: owned.scanned, stored, owned }
+    this.#lanes.delete(lane)
     const peeked = this.#peeked.get(lane)
-    return peeked?.position === position ? peeked.through : position
+    return { after: peeked?.stored === stored ? peeked.through : stored, stored, owned: undefined }
   }
 
-  /** Nothing for this consumer was found up to there. */
-  async nothingThrough(lane: number, through: number): Promise<void> {
+  /** Nothing was found there for this consumer. What has been claimed or reset since the reading began is not touched. */
+  nothingThrough(lane: number, { stored, owned }: Reading, through: number): void {
     this.#others.delete(lane)
-    const owned = this.#lanes.get(lane)
-    if (owned !== undefined) owned.scanned = Math.max(owned.scanned, through)
-    else {
-      const { database, contextStore } = this.#parts.runtime
-      const { consumer, source } = this.#id(lane)
-      const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
-      const cursor = cursors.find((row) => row.source === source && row.lane === lane)
-      if (cursor !== undefined) this.#peeked.set(lane, { position: cursor.position, through })
-    }
+    if (owned === undefined) this.#peeked.set(lane, { stored, through })
+    else owned.scanned = Math.max(owned.scanned, through)
   }
 
   /** How long a lane is left to its other owner; 0 when it may be asked for. */
@@ -84,6 +87,20 @@ export class Ownership {
     if (this.#lanes.get(lane.id.lane) === lane) this.#lanes.delete(lane.id.lane)
   }
 
+  /**
+   * The lane with a lease that lasts, for the next events at its cursor: should this process end before the cursor moves, the
+   * claim counts against them.
+   */
+  async ownForWork(number: number): Promise<Lane | undefined> {
+    const lane = await this.own(number)
+    if (lane === undefined || lane.counted) return lane
+    const { leaseMs, runtime } = this.#parts
+    await runtime.database.transaction((session) => lane.count(this.#parts, session, lane.stalls))
+    lane.counted = true
+    lane.untilMs = runtime.environment.now() + leaseMs
+    return lane
+  }
+
   /** The lane with a lease that lasts; claimed, or claimed again before it runs out. Two loops ask: one claim serves both. */
   own(lane: number): Promise<Lane | undefined> {
     let claiming = this.#claiming.get(lane)
@@ -95,7 +112,7 @@ export class Ownership {
   }
 
   async #claim(number: number): Promise<Lane | undefined> {
-    const { leaseMs, runtime } = this.#parts
+    const { leaseMs, runtime, spec } = this.#parts
     const { environment, database, contextStore } = runtime
     const known = this.#lanes.get(number)
     if (known !== undefined && known.untilMs - environment.now() > leaseMs / 2) return known
@@ -107,7 +124,11 @@ export class Ownership {
       if (this.paused) return undefined
       if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined)
         return 'held' as const
-      return contextStore.cursors.claim(session, id, leaseMs)
+      const claimed = await contextStore.cursors.claim(session, id, leaseMs)
+      // Parked keys keep an account of their own; who comes for them must not make a suspect of what is at the cursor.
+      if (claimed !== undefined)
+        await new Lane(claimed, this.lanes, spec.batch).count(this.#parts, session, claimed.stalls - 1)
+      return claimed
     })
     if (row === 'held') {
       known!.untilMs = environment.now() + leaseMs
@@ -119,20 +140,29 @@ export class Ownership {
     return undefined
   }
 
+  /** At a start: a log that was rewound is noticed at once, not with its next event. */
+  async verify(): Promise<void> {
+    const { database, contextStore } = this.#parts.runtime
+    const { consumer, source } = this.#id(0)
+    const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
+    for (const row of cursors)
+      if (row.source === source && !(await this.#isSame(row, await this.#parts.source.head()))) await this.own(row.lane)
+  }
+
   /** A claimed lane, once its log is known to be the one that the cursor was in (P8). */
   async #accept(row: CursorRow): Promise<Lane | undefined> {
     const { source, spec } = this.#parts
     const head = await source.head()
     const lane = new Lane({ ...row, incarnation: head.incarnation }, this.lanes, spec.batch)
-    const same = row.position <= head.position && (await this.#isThere(row))
-    if (!same) return this.#rewound(lane, row)
+    if (!(await this.#isSame(row, head))) return this.#rewound(lane, row)
     this.#lanes.set(lane.id.lane, lane)
     return lane
   }
 
   /** The event at the cursor is the one that was handled there, or retention has dropped it since. */
-  async #isThere(row: CursorRow): Promise<boolean> {
+  async #isSame(row: CursorRow, head: Head): Promise<boolean> {
     const { source } = this.#parts
+    if (row.position > head.position) return false
     if (row.position === 0 || row.event_id === null) return true
     const there = await source.identityAt(row.position)
     return there === undefined ? row.position < (await source.oldest()) : there === row.event_id

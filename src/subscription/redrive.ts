@@ -1,13 +1,14 @@
 /** Parked keys that are due: their events from the log, in order, from the failing one to where the cursor is. */
 
 import { type Scope, within } from '../context/unit-of-work.ts'
+import { backoffMs } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import { EventRecord } from '../event/envelope.ts'
 import type { ParkedKey } from '../store/store.ts'
 import { streamOf } from './admission.ts'
-import { attemptInSavepoint } from './database-effects.ts'
-import { afterFailure } from './exhaustion.ts'
-import { recordResult, runExternal } from './external-effects.ts'
+import { attemptInSavepoint, isOfTheHandlers } from './database-effects.ts'
+import { afterFailure, park } from './exhaustion.ts'
+import { recordResult, renewing, runExternal } from './external-effects.ts'
 import { goOn, passInbox } from './going-on.ts'
 import { judge } from './inbox.ts'
 import type { Lane, SubscriptionParts } from './lane.ts'
@@ -28,42 +29,106 @@ export const redrive = async (parts: SubscriptionParts, lane: Lane, row: ParkedK
   const found = await source.readKey(row.key, row.sequence, perTransaction + 1)
   const events =
     row.edited === null ? found : found.map((event) => (event.sequence === row.sequence ? edit(event, row) : event))
-  const read = { events, readThrough }
+  const [head] = events
+  if (head !== undefined && !(await begin(parts, lane, row, head))) return
+  // A first attempt takes all with it; one that may be repeated for the first event's sake takes only that.
+  const read = { events: row.attempts === 0 ? events : events.slice(0, 2), readThrough }
   if (parts.spec.effects === 'external') return redriveExternal(parts, lane, row, read)
-  await parts.runtime.inTransaction((scope) =>
-    inOrder(parts, lane, scope, row, read, (event, attempt) => attemptInSavepoint(parts, scope, event, attempt)),
-  )
+  if (row.attempts > 0) return firstAlone(parts, lane, row, read, databaseRun(parts))
+  const run = databaseRun(parts)
+  try {
+    await parts.runtime.inTransaction((scope) => inOrder(parts, lane, scope, row, read, run(scope)))
+  } catch (error) {
+    if (!isOfTheHandlers(parts, error)) throw error
+    await firstAlone(parts, lane, row, read, run)
+  }
 }
 
-/** Outside of a transaction one event at a time: the run first, then its outcome. */
-const redriveExternal = async (
+/** Runs that begin and do not end, after which the event is not run again, though its policy would allow fewer. */
+const crashesMin = 3
+
+/**
+ * Counts the attempt before it is run: one that ends the process would be repeated for ever. False: there is nothing to run,
+ * because a person was quicker or because too many runs have not come back.
+ */
+const begin = (parts: SubscriptionParts, lane: Lane, row: ParkedKey, event: EventRecord): Promise<boolean> => {
+  const { runtime, spec, source } = parts
+  const { parking } = runtime.contextStore
+  const { random, now } = runtime.environment
+  return runtime.inTransaction(async (scope) => {
+    await lane.hold(parts, scope.session)
+    const current = await parking.get(scope.session, spec.name, source.name, row.key)
+    if (current === undefined || !isSame(current, row)) return false
+    if (current.attempts >= Math.max(spec.retry.attempts, crashesMin)) {
+      const thrown = new PabalError('PABAL_HANDLER_CRASHED', `${event.type} ${event.id}: its handler did not come back`)
+      await park(parts, lane, scope, event, { thrown, attempt: current.attempts, delayMs: undefined, row: current })
+      return false
+    }
+    const attempts = current.attempts + 1
+    const delayMs = backoffMs(attempts, spec.retry.firstMs, spec.retry.maxMs, random)
+    await parking.put(scope.session, { ...current, attempts, next_ms: now() + delayMs })
+    return true
+  })
+}
+
+/** A person was not quicker: it is not skipped, edited, or retried since. */
+const isSame = (current: ParkedKey, row: ParkedKey): boolean =>
+  current.status === 'retrying' && current.sequence === row.sequence && current.edited?.id === row.edited?.id
+
+const databaseRun =
+  (parts: SubscriptionParts) =>
+  (scope: Scope): Run =>
+  (event, attempt) =>
+    attemptInSavepoint(parts, scope, event, attempt)
+
+type Run = (event: EventRecord, attempt: number) => Promise<{ readonly thrown: unknown } | undefined>
+
+/** What fails at COMMIT fails with all that is in the transaction: alone in it, it is the failure of the event. */
+const firstAlone = async (
   parts: SubscriptionParts,
   lane: Lane,
   row: ParkedKey,
   { events, readThrough }: KeyRead,
+  run: (scope: Scope) => Run,
 ): Promise<void> => {
+  const first = { events: events.slice(0, 1), readThrough }
+  const commit = (attempt: (scope: Scope) => Run) =>
+    parts.runtime.inTransaction((scope) => inOrder(parts, lane, scope, row, first, attempt(scope), events[1]))
+  try {
+    await commit(run)
+  } catch (thrown) {
+    if (thrown instanceof NotRun || !isOfTheHandlers(parts, thrown)) throw thrown
+    await commit(() => async () => ({ thrown }))
+  }
+}
+
+/** Outside of a transaction one event at a time: the run first, then its outcome. */
+const redriveExternal = async (parts: SubscriptionParts, lane: Lane, row: ParkedKey, read: KeyRead): Promise<void> => {
   const { runtime } = parts
-  const signal = parts.signal()
-  const [head] = events
+  const lost = new AbortController()
+  const signal = AbortSignal.any([parts.signal(), lost.signal])
+  const [head] = read.events
   const position = await runtime.database.transaction((session) => lane.hold(parts, session))
   const skips = head === undefined || head.position > position || (await passedBefore(parts, lane, row, head))
-  const run = skips ? undefined : await runExternal(parts, head, row.attempts + 1, signal)
+  const run = skips
+    ? undefined
+    : await renewing(parts, lane, lost, () => runExternal(parts, head, row.attempts + 1, signal))
   if (signal.aborted) return
-  await runtime.inTransaction((scope) =>
-    inOrder(
-      parts,
-      lane,
-      scope,
-      row,
-      { events: events.slice(0, 1), readThrough },
-      async (event, attempt) => {
-        if (run === undefined) return undefined
-        return run.ok ? recordResult(parts, scope, event, attempt, run.result) : run
-      },
-      events[1],
-    ),
-  )
+  const outcome =
+    (scope: Scope): Run =>
+    async (event, attempt) => {
+      // What stood in its way has gone meanwhile: it is run the next time, never taken as done.
+      if (run === undefined) throw new NotRun()
+      return run.ok ? recordResult(parts, scope, event, attempt, run.result) : run
+    }
+  try {
+    await firstAlone(parts, lane, row, read, outcome)
+  } catch (error) {
+    if (!(error instanceof NotRun)) throw error
+  }
 }
+
+class NotRun extends Error {}
 
 const passedBefore = async (
   parts: SubscriptionParts,
@@ -97,21 +162,14 @@ const inOrder = async (
   scope: Scope,
   row: ParkedKey,
   { events, readThrough }: KeyRead,
-  attempt: (event: EventRecord, attempt: number) => Promise<{ readonly thrown: unknown } | undefined>,
+  attempt: Run,
   following?: EventRecord,
 ): Promise<void> => {
   const { runtime, spec, source, breaker } = parts
   const { parking } = runtime.contextStore
   const position = await lane.hold(parts, scope.session)
   const current = await parking.get(scope.session, spec.name, source.name, row.key)
-  // A person was quicker: skipped, edited, or retried it just now.
-  if (
-    current === undefined ||
-    current.status !== 'retrying' ||
-    current.sequence !== row.sequence ||
-    current.edited?.id !== row.edited?.id
-  )
-    return
+  if (current === undefined || !isSame(current, row)) return
   const stream = streamOf(parts)
   let waiting = current.waiting
   let next: EventRecord | undefined = following
@@ -131,7 +189,7 @@ const inOrder = async (
     const attempts = first ? row.attempts + 1 : 1
     const failure = verdict === 'apply' ? await attempt(event, attempts) : { thrown: refusal(verdict, event, row) }
     if (failure !== undefined) {
-      const parked = { ...current, waiting }
+      const parked = { ...current, waiting: first ? waiting : Math.max(0, waiting - 1) }
       const place = verdict === 'gap' ? { from } : {}
       const failed = { thrown: failure.thrown, attempt: attempts, row: parked, ...place }
       if ((await afterFailure(parts, lane, scope, event, failed)) === 'parked') return

@@ -61,9 +61,11 @@ export class Report {
       const cursors = await contextStore.cursors.cursors(session, spec.name)
       const parked = await contextStore.parking.oldestNeeded(session, source.name, spec.name)
       const passed = cursors.filter((cursor) => cursor.source === source.name).map(({ position }) => position)
+      // Renamed or removed by an operator meanwhile: nobody reads under this name.
+      if (passed.length === 0) return undefined
       return Math.min(...passed, parked === undefined ? Number.MAX_SAFE_INTEGER : parked - 1)
     })
-    if (needed === this.#told) return
+    if (needed === undefined || needed === this.#told) return
     await source.report(`${runtime.name}/${spec.name}`, needed)
     this.#told = needed
   }

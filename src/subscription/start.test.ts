@@ -1,5 +1,6 @@
 /** Where a new consumer starts, and that it reaches what concerns it, however much stands between. */
 
+import type { StartAt } from 'pabal'
 import { sqlite } from 'pabal/sqlite'
 import { describe, expect, test } from 'vitest'
 import { testFolder } from '../../test/support/folder.ts'
@@ -7,18 +8,17 @@ import {
   enter,
   impatient,
   ledgerOf,
+  order,
   OrderCancelled,
+  ordering,
   OrderPaid,
   OrderPlaced,
-  ordering,
   prepareLedger,
   rowsOf,
   testApp,
+  withCode,
 } from '../../test/support/shop.ts'
 
-const withCode = (code: string, message?: RegExp): unknown =>
-  expect.objectContaining({ code, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })
-const order = (orderId: string, n = 0) => ({ orderId, n })
 type Handlers = NonNullable<Parameters<typeof ordering.with>[0]['handlers']>
 
 const open = (path: string, handlers: Handlers) =>
@@ -34,13 +34,18 @@ const withHistory = async (count = 5) => {
   return path
 }
 
-const list = (options: Parameters<typeof ordering.on>[3] = {}) =>
-  ordering.on(OrderPlaced, 'list', (event, { tx }) => enter(tx, 'list', event), options as never)
-const call = (options: object = {}) =>
+const list = (startAt?: StartAt) =>
+  ordering.on(
+    OrderPlaced,
+    'list',
+    (event, { tx }) => enter(tx, 'list', event),
+    startAt === undefined ? {} : { startAt },
+  )
+const call = (startAt?: StartAt) =>
   ordering.on(OrderPlaced, 'call', ({ sequence }) => sequence, {
     effects: 'external',
-    record: (_, event, { tx }) => enter(tx, 'call', event),
-    ...options,
+    record: (_sequence, event, { tx }) => enter(tx, 'call', event),
+    ...(startAt === undefined ? {} : { startAt }),
   })
 const applied = (path: string) => ledgerOf(path).map(({ sequence }) => sequence)
 
@@ -58,7 +63,7 @@ describe('a new consumer', () => {
     [{ position: 99 }, [6]],
   ] as const)('starts at %j', async (startAt, expected) => {
     const path = await withHistory()
-    for (const handler of [list({ startAt } as never), call({ startAt })]) {
+    for (const handler of [list(startAt), call(startAt)]) {
       const app = open(path, [handler])
       await app.start()
       await app.context(ordering).transaction(({ raise, tx }) => {
@@ -83,7 +88,7 @@ describe('a new consumer', () => {
     await expect(app.settle()).rejects.toEqual(withCode('PABAL_START_AT_REQUIRED'))
     await app.stop()
     expect(rowsOf(path, 'SELECT * FROM pabal_ordering_cursor')).toEqual([])
-    await open(path, [call({ startAt: 'now' })]).settle({ withinMs: 10_000 })
+    await open(path, [call('now')]).settle({ withinMs: 10_000 })
     expect(applied(path)).toEqual([])
   })
 
@@ -103,10 +108,10 @@ describe('a new consumer', () => {
 
   test('is asked once: what is stored wins over what is said later', async () => {
     const path = await withHistory()
-    const first = open(path, [list({ startAt: 'now' } as never)])
+    const first = open(path, [list('now')])
     await first.start()
     await first.stop()
-    await open(path, [list({ startAt: 'beginning' } as never)]).settle({ withinMs: 10_000 })
+    await open(path, [list('beginning')]).settle({ withinMs: 10_000 })
     expect(applied(path)).toEqual([])
   })
 })

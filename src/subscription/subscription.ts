@@ -14,7 +14,7 @@ import { describeFailure } from './failure.ts'
 import { Fenced, type SubscriptionParts } from './lane.ts'
 import { Lateness } from './lateness.ts'
 import type { BatchResult } from './one-by-one.ts'
-import { Ownership, othersCheckMs } from './ownership.ts'
+import { Ownership, othersCheckMs, type Reading } from './ownership.ts'
 import { redrive } from './redrive.ts'
 import { Report, register } from './registration.ts'
 import type { EventSource } from './source.ts'
@@ -55,6 +55,8 @@ export class Subscription {
   readonly #bell = new Bell()
   #rings = 0
   #breakerUntilMs = 0
+  /** An open breaker stands in the database: of this process, or of one that has ended with it. */
+  #breakerShown = true
   #pacedUntilMs = 0
   #running: Promise<unknown> | undefined
 
@@ -104,31 +106,37 @@ export class Subscription {
   /** Registers the consumer and its cursors; at the first time it decides where they start. @throws PABAL_START_AT_REQUIRED */
   async register(): Promise<void> {
     this.#ownership.lanes = await register(this.#parts)
+    await this.#ownership.verify()
     await this.#report.send()
   }
 
   /** What is left to do, in words; undefined when nothing is. A dead key is settled, a paused consumer is not waited for. */
   async behind(): Promise<string | undefined> {
     const { database, contextStore } = this.#runtime
-    const { consumer, positions, dueMs } = await database.read(async (session) => ({
+    const { consumer, positions } = await database.read(async (session) => ({
       consumer: await contextStore.cursors.consumer(session, this.name),
       positions: (await contextStore.cursors.cursors(session, this.name)).filter(
         ({ source }) => source === this.source.name,
       ),
-      dueMs: await contextStore.parking.nextDueMs(session, this.name, this.source.name),
     }))
     if (consumer?.state === 'paused') return undefined
-    if (dueMs !== undefined) return 'a key that will be tried again'
     for (const { lane, position } of positions) {
-      const after = Math.max(position, await this.#ownership.readFrom(lane))
-      const { events, through } = await this.source.readAfter({
-        after,
-        lane: { lane, lanes: this.#ownership.lanes },
-        limit: 1,
-      })
-      if (events.length > 0 || through > after) return `events after position ${after}`
+      let after = Math.max(position, (await this.#ownership.readFrom(lane)).after)
+      // A stretch of other types, or of other lanes' keys, may be longer than one read.
+      for (;;) {
+        const { events, through } = await this.source.readAfter({
+          after,
+          lane: { lane, lanes: this.#ownership.lanes },
+          limit: 1,
+        })
+        if (events.length > 0) return `events after position ${after}`
+        if (through <= after) break
+        after = through
+      }
     }
-    return undefined
+    // Last: what a batch has parked is stored with the cursor that was just seen behind it.
+    const dueMs = await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
+    return dueMs === undefined ? undefined : 'a key that will be tried again'
   }
 
   run(): void {
@@ -155,9 +163,12 @@ export class Subscription {
    * their signal; their events are handled again by the next owner.
    */
   async stop(graceMs: number): Promise<void> {
+    // A process that only sends and looks owns nothing, and knows nothing to report.
+    if (this.#running === undefined) return
     const ended = new AbortController()
     this.#stopping.abort()
-    this.#bell.ring()
+    // Counted, so that a loop that is just about to sleep looks again.
+    this.ring()
     const grace = this.#runtime.environment.sleep(graceMs, ended.signal).then(() => this.#abort.abort())
     await this.#running
     ended.abort()
@@ -212,14 +223,15 @@ export class Subscription {
   /** True when there may be more at once. */
   async #step(number: number): Promise<boolean> {
     const parts = this.#parts
-    const after = await this.#ownership.readFrom(number)
+    const reading = await this.#ownership.readFrom(number)
+    const { after } = reading
     const batch = await this.source.readAfter({
       after,
       lane: { lane: number, lanes: this.#ownership.lanes },
       limit: this.spec.batch,
     })
-    if (batch.events.length === 0) return this.#nothingFound(number, after, batch.through)
-    const lane = await this.#ownership.own(number)
+    if (batch.events.length === 0) return this.#nothingFound(number, reading, batch.through)
+    const lane = await this.#ownership.ownForWork(number)
     if (lane === undefined) return false
     // Claimed just now, the lane may have been moved by its last owner since the batch was read.
     if (lane.scanned !== after) return true
@@ -236,9 +248,9 @@ export class Subscription {
   }
 
   /** Only events of other types: the stored cursor follows from time to time, so that retention is not held up. */
-  async #nothingFound(number: number, after: number, through: number): Promise<boolean> {
-    if (through <= after) return false
-    await this.#ownership.nothingThrough(number, through)
+  async #nothingFound(number: number, reading: Reading, through: number): Promise<boolean> {
+    if (through <= reading.after) return false
+    this.#ownership.nothingThrough(number, reading, through)
     const lane = this.#ownership.owned(number)
     if (lane !== undefined && lane.scanned - lane.position >= keepUpEvery) await this.#ownership.keepUp(number)
     return true
@@ -248,14 +260,16 @@ export class Subscription {
   async #observe(result: BatchResult): Promise<void> {
     const { environment, database, contextStore } = this.#runtime
     if (result.breaks === undefined) {
-      if (this.#breakerUntilMs === 0 || this.#parts.breaker.isOpen) return
+      if (!this.#breakerShown || this.#parts.breaker.isOpen) return
       this.#breakerUntilMs = 0
+      this.#breakerShown = false
       await database.transaction((session) =>
         contextStore.cursors.update(session, this.name, { breaker_until_ms: null, breaker_error: null }),
       )
       return
     }
     this.#breakerUntilMs = environment.now() + this.#parts.breaker.open()
+    this.#breakerShown = true
     const failure = describeFailure(result.breaks)
     this.#warn(`'${this.name}' of '${this.context}': everything fails, held`, result.breaks)
     await database.transaction((session) =>
@@ -271,9 +285,10 @@ export class Subscription {
     const { environment, database, contextStore } = this.#runtime
     const nowMs = environment.now()
     if (nowMs < this.#breakerUntilMs) return this.#breakerUntilMs - nowMs
-    const nextMs = await database.read((session) =>
-      contextStore.parking.nextDueMs(session, this.name, this.source.name),
-    )
+    // While everything fails a parked key would only use up its attempts; the main loop finds out when it is over, and rings.
+    const nextMs = this.#parts.breaker.isOpen
+      ? undefined
+      : await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
     if (nextMs !== undefined && nextMs <= nowMs) {
       for (let lane = 0; lane < this.#ownership.lanes; lane++) {
         const owned = await this.#ownership.own(lane)
@@ -281,7 +296,9 @@ export class Subscription {
         const due = await database.read((session) =>
           contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency),
         )
-        await Promise.all(due.map((row) => redrive(this.#parts, owned, row)))
+        // All are waited for: none may run on beside its successor, or after the end.
+        const outcomes = await Promise.allSettled(due.map((row) => redrive(this.#parts, owned, row)))
+        for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error
       }
       if (this.#ownership.paused) return Number.MAX_SAFE_INTEGER
       // Not ours: its owner sees to it; look again when the lease may be free.

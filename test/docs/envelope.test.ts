@@ -9,7 +9,7 @@ const page = pageAt('docs/reference/envelope.md')
 const example = JSON.parse(page.blocks.find(({ language }) => language === 'json')!.text) as CloudEvent & {
   readonly data: unknown
 }
-const named = (row: readonly string[]): string | undefined => codeIn(row[0]!)[0]
+const named = (row: readonly string[]): string => codeIn(row[0] ?? '')[0] ?? ''
 
 const OrderPlaced = definePublicEvent('shop.order-placed.v1', {
   kind: 'domain',

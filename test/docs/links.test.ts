@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
-import { expect, test } from 'vitest'
-import { type Page, pages } from './pages.ts'
+import { describe, expect, test } from 'vitest'
+import { type Page, pageAt, pages, rowsOf } from './pages.ts'
 
 /** Links to files of the repository, from a page's own folder, without code blocks. */
 const linksOf = ({ path, text }: Page): { readonly to: string; readonly heading: string | undefined }[] =>
@@ -32,4 +32,22 @@ test.each(pages().map((page) => [page.path, page] as const))('every link of %s l
 
 test('there are links', () => {
   expect(pages().flatMap(linksOf).length).toBeGreaterThan(30)
+})
+
+describe.each(['README.md', 'README.ko.md', 'ARCHITECTURE.md'])('the guarantees of %s', (path) => {
+  const rows = rowsOf(pageAt(path)).flatMap((cells) => {
+    const number = /^P(\d+)\b/.exec(cells[0] ?? '')?.[1]
+    return number === undefined ? [] : [{ guarantee: `P${number}`, cells }]
+  })
+
+  test('are all ten', () => {
+    expect(rows.map(({ guarantee }) => guarantee)).toEqual(Array.from({ length: 10 }, (_, index) => `P${index + 1}`))
+  })
+
+  test.each(rows)('$guarantee is shown by a test that names it, or planned', ({ guarantee, cells }) => {
+    const text = cells.join(' ')
+    const shown = [...text.matchAll(/\]\((test\/[^)]+)\)/g)].map(([, file = '']) => readFileSync(file, 'utf8'))
+    if (!/planned|예정/.test(text)) expect(shown.length).toBeGreaterThan(0)
+    for (const source of shown) expect(source).toMatch(new RegExp(`\\b${guarantee}\\b`))
+  })
 })

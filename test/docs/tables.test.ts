@@ -26,7 +26,7 @@ test('the page has every table with every column, and no other', () => {
   const described = sections.map((section) => [
     codeIn(section)[0],
     rowsOf({ ...page, text: section })
-      .map(([column = '']) => codeIn(column)[0])
+      .map(([column = '']) => codeIn(column)[0] ?? '')
       .toSorted(),
   ])
   expect(Object.fromEntries(described)).toEqual(made())

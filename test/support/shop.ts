@@ -9,23 +9,27 @@ import {
   defineContext,
   defineEvent,
   definePublicEvent,
+  type DurableOptions,
   type Environment,
+  type EventDefinition,
   publish,
   systemEnvironment,
+  type Unit,
 } from 'pabal'
 import { type SqliteTx, sqlite } from 'pabal/sqlite'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import { z } from 'zod'
+import { testFolder } from './folder.ts'
 
 const Order = z.object({ orderId: z.string(), n: z.int() })
-const key = (order: { orderId: string }): string => order.orderId
+const keyOf = (order: { orderId: string }): string => order.orderId
 
-export const OrderPlacedV1 = definePublicEvent('shop.order-placed.v1', { kind: 'domain', schema: Order, key })
-export const OrderPaidV1 = definePublicEvent('shop.order-paid.v1', { kind: 'domain', schema: Order, key })
+export const OrderPlacedV1 = definePublicEvent('shop.order-placed.v1', { kind: 'domain', schema: Order, key: keyOf })
+export const OrderPaidV1 = definePublicEvent('shop.order-paid.v1', { kind: 'domain', schema: Order, key: keyOf })
 
-export const OrderPlaced = defineEvent('ordering.order-placed', { schema: Order, key })
-export const OrderPaid = defineEvent('ordering.order-paid', { schema: Order, key })
-export const OrderCancelled = defineEvent('ordering.order-cancelled', { schema: Order, key })
+export const OrderPlaced = defineEvent('ordering.order-placed', { schema: Order, key: keyOf })
+export const OrderPaid = defineEvent('ordering.order-paid', { schema: Order, key: keyOf })
+export const OrderCancelled = defineEvent('ordering.order-cancelled', { schema: Order, key: keyOf })
 export const PlaceOrder = defineCommand('ordering.place-order', {
   schema: Order,
   refusals: { 'over-limit': z.object({ limit: z.int() }) },
@@ -41,8 +45,17 @@ export const ordering = defineContext('ordering', {
   ],
 })
 
-export const ShipmentOpened = defineEvent('shipping.shipment-opened', { schema: Order, key })
+export const ShipmentOpened = defineEvent('shipping.shipment-opened', { schema: Order, key: keyOf })
 export const shipping = defineContext('shipping', { store: sqlite, events: [ShipmentOpened] })
+
+/** Options of a durable handler of `OrderPlaced`. */
+export type DurableOrderOptions = DurableOptions<
+  typeof OrderPlaced,
+  Unit<EventDefinition<`ordering.${string}`>, SqliteTx>,
+  unknown
+>
+
+export const order = (orderId: string, n = 0): { orderId: string; n: number } => ({ orderId, n })
 
 /** What a handler is told of an event, as far as the ledger wants to know it. */
 interface Applied {
@@ -116,9 +129,11 @@ export const parkedIn = (path: string, context = 'ordering'): ParkedRow[] =>
   query(path, `SELECT * FROM pabal_${context}_parked ORDER BY key`)
 
 /** Per key, what was applied, in the order of application: 1, 2, 3 … when all is well. */
-export const sequencesOf = (rows: readonly { readonly key: string; readonly sequence: number }[]): Record<string, number[]> => {
+export const sequencesOf = (
+  rows: readonly { readonly key: string; readonly sequence: number }[],
+): Record<string, number[]> => {
   const byKey: Record<string, number[]> = {}
-  for (const { key: of, sequence } of rows) (byKey[of] ??= []).push(sequence)
+  for (const { key, sequence } of rows) (byKey[key] ??= []).push(sequence)
   return byKey
 }
 
@@ -142,3 +157,30 @@ export const testApp = (
   onTestFinished(() => app.stop())
   return Object.assign(app, { warnings })
 }
+
+type OrderingOptions = Parameters<typeof ordering.with>[0]
+
+/** `ordering` alone on a new file, with the ledger and a table `state`. */
+export const openOrdering = async (
+  handlers: NonNullable<OrderingOptions['handlers']> = [],
+  options: Parameters<typeof testApp>[1] & { path?: string; prepare?: NonNullable<OrderingOptions['prepare']> } = {},
+) => {
+  const { path = `${await testFolder()}/ordering.db`, prepare, ...rest } = options
+  const tables = (tx: SqliteTx): unknown => {
+    prepareLedger(tx)
+    tx.run('CREATE TABLE IF NOT EXISTS state (id TEXT)')
+    return prepare?.(tx)
+  }
+  const app = testApp([ordering.with({ store: sqlite(path), handlers, prepare: tables })], rest)
+  const context = app.context(ordering)
+  /** One order of each id, in one unit. */
+  const place = (...ids: readonly string[]): Promise<void> =>
+    context.transaction(({ raise }) => {
+      for (const id of ids) raise(OrderPlaced, order(id))
+    })
+  return { path, app, context, place }
+}
+
+/** An error of pabal with this code, for `toEqual`. */
+export const withCode = (code: string, message = /^/): unknown =>
+  expect.objectContaining({ code, message: expect.stringMatching(message) as unknown })

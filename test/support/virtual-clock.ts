@@ -16,7 +16,10 @@ export class VirtualClock implements Environment {
   readonly id = systemEnvironment.id
   readonly random: () => number
 
-  constructor({ startMs = Date.UTC(2026, 0, 5), random = () => 0.5 }: { startMs?: number; random?: () => number } = {}) {
+  constructor({
+    startMs = Date.UTC(2026, 0, 5),
+    random = () => 0.5,
+  }: { startMs?: number; random?: () => number } = {}) {
     this.#nowMs = startMs
     this.random = random
   }
@@ -62,5 +65,20 @@ export class VirtualClock implements Environment {
       if (next === undefined || next > untilMs) throw new Error(`after ${withinMs} virtual ms still not: ${what}`)
       await this.advance(Math.max(0, next - this.#nowMs))
     }
+  }
+
+  /** Lets time pass from sleeper to sleeper until the promise is settled, and gives its outcome. */
+  async drive<T>(promise: Promise<T>): Promise<T> {
+    const state = { settled: false }
+    const mark = (): void => {
+      state.settled = true
+    }
+    promise.then(mark, mark)
+    await quiet()
+    while (!state.settled) {
+      const next = this.nextMs
+      await (next === undefined ? quiet() : this.advance(Math.max(0, next - this.#nowMs)))
+    }
+    return promise
   }
 }

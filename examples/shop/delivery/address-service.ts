@@ -68,8 +68,9 @@ export function createAddressService({ file, latencyMs = 0, failRate = 0 }: Addr
         body: JSON.stringify({ address, sequence }),
         signal,
       })
-      if (response.ok) return void (await response.body?.cancel())
-      const reason = `the delivery service answered ${response.status}: ${await response.text()}`
+      const text = await response.text()
+      if (response.ok) return
+      const reason = `the delivery service answered ${response.status}: ${text}`
       throw response.status < 500 ? giveUp(reason) : new Error(reason)
     },
     async get(orderId) {

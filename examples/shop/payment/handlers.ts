@@ -52,7 +52,14 @@ export const refundReturn = payment.consume(
       .insertInto('refunds')
       .values({ refund_of: returnId, reason: 'return', customer_id: customerId, amount_pence: refundPence })
       .execute()
-    const refunded = { refundOf: returnId, reason: 'return', customerId, country, day, amountPence: refundPence } as const
+    const refunded = {
+      refundOf: returnId,
+      reason: 'return',
+      customerId,
+      country,
+      day,
+      amountPence: refundPence,
+    } as const
     raise(PaymentRefunded, refunded)
   },
   { retry },

@@ -24,7 +24,7 @@ export interface PlaceOrder {
   readonly day: string
   readonly at: string
   /** At least one. */
-  readonly lines: readonly OrderLine[]
+  readonly lines: OrderLine[]
   readonly units: number
   readonly totalPence: number
 }
@@ -43,7 +43,7 @@ export interface ReturnGoods {
   readonly day: string
   readonly at: string
   /** A price on a return counts for nothing: what is covered is refunded at the price of the order. */
-  readonly lines: readonly ReturnedLine[]
+  readonly lines: ReturnedLine[]
 }
 
 export type RefusalReason = 'no-customer' | 'return-without-customer' | 'no-valid-line' | 'adjustment'

@@ -61,18 +61,20 @@ async function allocate(tx: Kysely<WarehouseTables>, goods: readonly Goods[]): P
         })),
       )
       .onConflict((conflict) =>
-        conflict.column('stock_code').doUpdateSet(({ case: when, eb, ref }) => ({
-          bought_in: when()
-            .when('stock.on_hand', '<', ref('excluded.allocated'))
-            .then(eb('stock.bought_in', '+', eb('excluded.allocated', '-', ref('stock.on_hand'))))
-            .else(ref('stock.bought_in'))
+        conflict.column('stock_code').doUpdateSet((eb) => ({
+          bought_in: eb
+            .case()
+            .when('stock.on_hand', '<', eb.ref('excluded.allocated'))
+            .then(eb('stock.bought_in', '+', eb('excluded.allocated', '-', eb.ref('stock.on_hand'))))
+            .else(eb.ref('stock.bought_in'))
             .end(),
-          on_hand: when()
-            .when('stock.on_hand', '<', ref('excluded.allocated'))
+          on_hand: eb
+            .case()
+            .when('stock.on_hand', '<', eb.ref('excluded.allocated'))
             .then(0)
-            .else(eb('stock.on_hand', '-', ref('excluded.allocated')))
+            .else(eb('stock.on_hand', '-', eb.ref('excluded.allocated')))
             .end(),
-          allocated: eb('stock.allocated', '+', ref('excluded.allocated')),
+          allocated: eb('stock.allocated', '+', eb.ref('excluded.allocated')),
         })),
       )
       .execute()
@@ -86,11 +88,18 @@ async function putBack(
   for (const chunk of inChunks(goods))
     await tx
       .insertInto('stock')
-      .values(chunk.map(({ stockCode, quantity }) => ({ ...emptyRow, stock_code: stockCode, on_hand: quantity, [why]: quantity })))
+      .values(
+        chunk.map(({ stockCode, quantity }) => ({
+          ...emptyRow,
+          stock_code: stockCode,
+          on_hand: quantity,
+          [why]: quantity,
+        })),
+      )
       .onConflict((conflict) =>
-        conflict.column('stock_code').doUpdateSet(({ eb, ref }) => ({
-          on_hand: eb('stock.on_hand', '+', ref('excluded.on_hand')),
-          [why]: eb(`stock.${why}`, '+', ref(`excluded.${why}`)),
+        conflict.column('stock_code').doUpdateSet((eb) => ({
+          on_hand: eb('stock.on_hand', '+', eb.ref('excluded.on_hand')),
+          [why]: eb(`stock.${why}`, '+', eb.ref(`excluded.${why}`)),
         })),
       )
       .execute()

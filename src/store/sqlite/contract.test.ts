@@ -1,9 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { systemEnvironment } from '../../core/environment.ts'
+import { inFile, inMemory } from '../../../test/support/sqlite-harness.ts'
 import {
   type Cannot,
   checkHistory,
@@ -12,40 +9,6 @@ import {
   storeContract,
   type StoreHarness,
 } from '../../testing/index.ts'
-import type { Database } from '../store.ts'
-import { sqlite } from './index.ts'
-
-const inFile: StoreHarness = {
-  create: async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'pabal-contract-'))
-    const opened: Database[] = []
-    return {
-      open: async () => {
-        const database = await sqlite(join(folder, 'shop.db')).database.open(systemEnvironment)
-        opened.push(database)
-        return database
-      },
-      [Symbol.asyncDispose]: async () => {
-        for (const database of opened) await database.close()
-        rmSync(folder, { recursive: true })
-      },
-    }
-  },
-}
-
-const inMemory: StoreHarness = {
-  create: async () => {
-    let opened: Database | undefined
-    return {
-      open: async () => {
-        if (opened !== undefined) throw new Error('a database in memory has one handle')
-        opened = await sqlite(':memory:', { busyTimeoutMs: 100 }).database.open(systemEnvironment)
-        return opened
-      },
-      [Symbol.asyncDispose]: async () => opened?.close(),
-    }
-  },
-}
 
 const oneHandle = 'a database in memory belongs to one connection of one process; there is no second handle on it'
 const cannotInMemory: Cannot = {

@@ -134,7 +134,10 @@ export class SqliteDatabase implements Database {
     // Look before writing: several processes may open the same file at once, and mostly there is nothing to do.
     const pending = await this.read(() => pendingMigrations(this.#reader ?? this.#writer, name))
     if (pending.length > 0 && existing)
-      throw new PabalError('PABAL_STORE_OLDER', `${this.label}: the tables of '${name}' lack migration ${pending.join(', ')}`)
+      throw new PabalError(
+        'PABAL_STORE_OLDER',
+        `${this.label}: the tables of '${name}' lack migration ${pending.join(', ')}`,
+      )
     if (pending.length > 0)
       await this.transaction(() => migrate(this.#writer, name, { nowMs: now(), incarnation: id() }))
     const p = prefixOf(name)

@@ -62,7 +62,10 @@ export const peek = (backup: string): readonly BackedUpLog[] => {
     const contexts = db.prepare('SELECT DISTINCT context FROM pabal_migration ORDER BY context').all()
     return contexts.map(({ context }) => ({
       context: String(context),
-      ...(db.prepare(headSqlOf(prefixOf(String(context)))).get() as unknown as { position: number; incarnation: string }),
+      ...(db.prepare(headSqlOf(prefixOf(String(context)))).get() as unknown as {
+        position: number
+        incarnation: string
+      }),
     }))
   } catch (error) {
     throw storeError(error, backup)

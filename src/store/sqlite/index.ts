@@ -8,7 +8,7 @@ import type { Session, Store } from '../store.ts'
 import type { SqliteSession } from './connection.ts'
 import { memory, SqliteDatabase, type SqliteOptions } from './database.ts'
 import { ddl, peek } from './describe.ts'
-import { checkExists, checkIsDatabase, prepareFolder } from './file.ts'
+import { checkExists, checkIsDatabase, checkWritable, prepareFolder } from './file.ts'
 import { restore } from './restore.ts'
 import { GuardedTx, type SqliteTx } from './tx.ts'
 
@@ -47,6 +47,7 @@ export const sqlite = (path: string, options: SqliteOptions = {}): Store<SqliteT
           if (existing) checkExists(path)
           else prepareFolder(path)
           checkIsDatabase(path)
+          checkWritable(path)
         }
         return SqliteDatabase.open(path, environment, { ...options, existing })
       },

@@ -31,7 +31,9 @@ export const createParking = (p: string): Parking => {
   return {
     oldestNeeded: (session, source, consumer) => {
       const row = on(session)
-        .prepare(`SELECT min(position) AS position FROM ${p}parked WHERE source = ? AND consumer = coalesce(?, consumer)`)
+        .prepare(
+          `SELECT min(position) AS position FROM ${p}parked WHERE source = ? AND consumer = coalesce(?, consumer)`,
+        )
         .get(source, consumer ?? null)
       return row?.['position'] === null ? undefined : Number(row?.['position'])
     },
@@ -124,7 +126,9 @@ export const createParking = (p: string): Parking => {
     count: (session, filter) => {
       const { sql, values } = condition(filter)
       const row = on(session)
-        .prepare(`SELECT count(*) AS keys, coalesce(sum(waiting), 0) AS waiting, coalesce(max(waiting), 0) AS mostWaiting FROM ${p}parked WHERE ${sql}`)
+        .prepare(
+          `SELECT count(*) AS keys, coalesce(sum(waiting), 0) AS waiting, coalesce(max(waiting), 0) AS mostWaiting FROM ${p}parked WHERE ${sql}`,
+        )
         .get(...values)
       return {
         keys: Number(row?.['keys']),
@@ -161,7 +165,8 @@ export const createParking = (p: string): Parking => {
           `INSERT OR IGNORE INTO ${p}skipped (consumer, source, event_id, key, sequence, type, reason, by, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         )
         .run(consumer, source, event_id, key, sequence, type, reason, by, at_ms)
-      if (changes === 1) connection.prepare(`UPDATE ${p}consumer SET skipped = skipped + 1 WHERE name = ?`).run(consumer)
+      if (changes === 1)
+        connection.prepare(`UPDATE ${p}consumer SET skipped = skipped + 1 WHERE name = ?`).run(consumer)
     },
 
     skipped: (session, consumer, limit) =>

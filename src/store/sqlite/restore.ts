@@ -20,7 +20,8 @@ const checkUnused = (path: string): void => {
     const mode = db.prepare('PRAGMA journal_mode = DELETE').get()?.['journal_mode']
     if (mode !== 'delete') throw new PabalError('PABAL_RESTORE_IN_USE', `${path} stays in journal mode ${String(mode)}`)
   } catch (error) {
-    if (isBusy(error)) throw new PabalError('PABAL_RESTORE_IN_USE', `${path} is open in another process`, { cause: error })
+    if (isBusy(error))
+      throw new PabalError('PABAL_RESTORE_IN_USE', `${path} is open in another process`, { cause: error })
     // A broken database is what a backup is for.
     if (!isCorrupt(error)) throw storeError(error, path)
   } finally {
@@ -33,15 +34,17 @@ export const restore = (path: string, backup: string): void => {
   // Looked at before anything is touched: a file of something else must not take the place of the logs.
   peek(backup)
   if (resolve(backup) === resolve(path)) throw new PabalError('PABAL_STORE_FOREIGN', `${backup} is the database itself`)
-  checkUnused(path)
   const next = `${path}.restoring`
   try {
     rmSync(next, { force: true })
     copyFileSync(backup, next)
     startIncarnations(next)
+    checkUnused(path)
   } catch (error) {
     for (const suffix of ['', '-wal', '-shm']) rmSync(next + suffix, { force: true })
-    throw isFull(error) ? new PabalError('PABAL_STORE_FULL', `${next}: no space left`, { cause: error }) : storeError(error, next)
+    throw isFull(error)
+      ? new PabalError('PABAL_STORE_FULL', `${next}: no space left`, { cause: error })
+      : storeError(error, next)
   }
   for (const suffix of ['-wal', '-shm']) rmSync(path + suffix, { force: true })
   renameSync(next, path)

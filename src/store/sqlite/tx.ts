@@ -22,7 +22,7 @@ export interface SqliteTx {
 }
 
 // What SQLite skips before a statement: space, empty statements, comments to the end of the line (a line feed alone ends it).
-const skipped = String.raw`(?:[\s;]|--[^\n]*(?:\n|$)|/\*[^]*?(?:\*/|$))*`
+const skipped = String.raw`(?:[\s;]|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*(?:\*/|$))*`
 const control = new RegExp(
   `^${skipped}(?:begin|commit|end|rollback|savepoint|release|attach|detach|pragma|vacuum)\\b`,
   'i',
@@ -35,6 +35,9 @@ const bind = (values: SqliteValue[]): SQLInputValue[] => {
     const value = values[i]
     if (value === undefined) values[i] = null
     else if (typeof value === 'boolean') values[i] = value ? 1 : 0
+    // As the first value node:sqlite takes any object for a set of named ones, and a Date for an empty set.
+    else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value))
+      throw new TypeError(`value ${i + 1} of a statement is an object; SQLite stores texts, numbers, bytes and null`)
   }
   return values as SQLInputValue[]
 }

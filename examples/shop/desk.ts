@@ -1,0 +1,115 @@
+/** What the shop's own commands do, beside a running shop or without one: look at lists, cancel an order, change an address. */
+
+import { createShop, type Shop } from './app.ts'
+import { CancelOrder, ChangeAddress } from './contracts/ordering.ts'
+import { pounds } from './money.ts'
+import { ordering } from './ordering/context.ts'
+import { listOrders, listRefused, listRefusedRows, listUnmatched } from './ordering/queries.ts'
+import { reporting } from './reporting/context.ts'
+import { listSales } from './reporting/queries.ts'
+import { exitCodes, warn } from './shop-error.ts'
+import { type Row, tableOf } from './table.ts'
+
+export interface DeskOptions {
+  readonly data: string
+  /** Rows as JSON lines. */
+  readonly json: boolean
+}
+
+/** As long as a person waits for what follows from a command; it goes on by itself in a shop that runs. */
+const patienceMs = 20_000
+
+export async function showOrders(
+  { data, json }: DeskOptions,
+  filter: { customer?: string; limit: number },
+): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const orders = await shop.app
+    .context(ordering)
+    .read(({ tx }) => listOrders(tx, { customerId: filter.customer, limit: filter.limit }))
+  return print(json, orders, ({ totalPence, address, ...order }) => ({ ...order, total: pounds(totalPence), address }))
+}
+
+export async function showRefused(
+  { data, json }: DeskOptions,
+  filter: { reason?: string; limit: number },
+): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const { app } = shop
+  if (filter.reason === 'bad-row')
+    return print(json, await app.context(ordering).read(({ tx }) => listRefusedRows(tx, filter)), (row) => row)
+  const invoices = await app.context(ordering).read(({ tx }) => listRefused(tx, filter))
+  const parsed = invoices.map(({ lines, ...invoice }) => ({
+    ...invoice,
+    lines: JSON.parse(lines) as readonly unknown[],
+  }))
+  return print(json, parsed, ({ lines, ...invoice }) => ({ ...invoice, lines: lines.length }))
+}
+
+export async function showUnmatched({ data, json }: DeskOptions, filter: { limit: number }): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const lines = await shop.app.context(ordering).read(({ tx }) => listUnmatched(tx, filter))
+  return print(json, lines, ({ refundedPence, ...line }) => ({ ...line, refunded: pounds(refundedPence) }))
+}
+
+export async function showReport({ data, json }: DeskOptions, by: 'day' | 'country'): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const sales = await shop.app.context(reporting).read(({ tx }) => listSales(tx, by))
+  return print(json, sales, ({ revenue_pence, refund_pence, ...row }) => ({
+    ...row,
+    revenue: pounds(revenue_pence),
+    refunds: pounds(refund_pence),
+  }))
+}
+
+export async function cancel({ data }: DeskOptions, orderId: string): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const sent = await shop.app.send(CancelOrder, { orderId })
+  if (!sent.ok) {
+    const { refusal } = sent
+    return refuse(
+      refusal.code === 'unknown-order'
+        ? `There is no order ${orderId}.`
+        : `Order ${orderId} is cancelled already: ${refusal.detail.reason}.`,
+    )
+  }
+  return await done(
+    shop,
+    `Order ${orderId} is cancelled: what was paid is refunded, its stock released, its shipment recalled.`,
+  )
+}
+
+export async function changeAddress({ data }: DeskOptions, orderId: string, address: string): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const sent = await shop.app.send(ChangeAddress, { orderId, address })
+  if (!sent.ok)
+    return refuse(
+      sent.refusal.code === 'unknown-order' ? `There is no order ${orderId}.` : `Order ${orderId} is cancelled.`,
+    )
+  return await done(shop, `Order ${orderId} goes to: ${address}. The delivery service knows.`)
+}
+
+export async function showAddress({ data }: DeskOptions, orderId: string): Promise<number> {
+  await using shop = createShop({ data, onWarning: warn })
+  const known = await shop.addressService.get(orderId)
+  if (known === undefined) return refuse(`The delivery service knows no address of order ${orderId}.`)
+  process.stdout.write(`${known.address}\n`)
+  return exitCodes.ok
+}
+
+/** Says so when everything that follows has happened too: here, or in the shop that runs on the same folder. */
+async function done(shop: Shop, text: string): Promise<number> {
+  await shop.app.settle({ withinMs: patienceMs })
+  process.stdout.write(`${text}\n`)
+  return exitCodes.ok
+}
+
+function refuse(text: string): number {
+  process.stderr.write(`${text}\n`)
+  return exitCodes.failed
+}
+
+function print<Item>(json: boolean, items: readonly Item[], rowOf: (item: Item) => Row): number {
+  process.stdout.write(json ? items.map((item) => `${JSON.stringify(item)}\n`).join('') : tableOf(items.map(rowOf)))
+  return exitCodes.ok
+}

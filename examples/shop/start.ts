@@ -1,0 +1,95 @@
+/** `npm start`: imports orders, lets everything happen that follows from them, shows what became of it, and stays open. */
+
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createShop, type ShopOptions } from './app.ts'
+import { collectFigures } from './figures.ts'
+import { type OrderFile, openOrderFile } from './import-orders.ts'
+import { createProgress, type Progress } from './progress.ts'
+import { ShopInputError } from './retail/input-error.ts'
+import { exitCodes, tell, warn } from './shop-error.ts'
+import { summaryOf } from './summary.ts'
+
+export interface StartOptions extends Omit<ShopOptions, 'onWarning'> {
+  /** A retail file, whole. Default: the first trading week of the bundled one. */
+  readonly orders?: string | undefined
+  /** Exit when everything is settled. */
+  readonly once: boolean
+  /** One JSON line in place of the summary. */
+  readonly json: boolean
+}
+
+const halfYearFile = join(import.meta.dirname, 'data/online-retail-2010-12_2011-05.csv.gz')
+const firstWeek = ['2010-12-01', '2010-12-07'] as const
+
+/** Resolves with the exit code. A signal ends it in order: what has begun is finished, and everything that was taken in is kept. */
+export async function start(options: StartOptions): Promise<number> {
+  const startedAt = performance.now()
+  const { signal, exitCode: interruptedCode } = untilSignal()
+  try {
+    const progress = progressOf(options)
+    const file = await openOrders(options, progress, signal)
+    await using shop = createShop({ ...options, onWarning: warn })
+    await shop.app.start()
+    const failure = await file.receive(shop.app).then(
+      () => undefined,
+      (error: unknown) => {
+        // What was complete before it has been received, and is worth going on with.
+        if (error instanceof ShopInputError) return error
+        throw error
+      },
+    )
+    await orAborted(shop.app.settle(), signal)
+    progress.end()
+
+    const figures = await collectFigures(shop)
+    const seconds = Number(((performance.now() - startedAt) / 1_000).toFixed(3))
+    const { once: isOnce, json, data } = options
+    process.stdout.write(
+      json ? `${JSON.stringify({ ...figures, seconds })}\n` : summaryOf(figures, { seconds, data, isRunning: !isOnce }),
+    )
+    if (failure !== undefined) process.stderr.write(`${tell(failure).text}\n`)
+    if (!isOnce && !signal.aborted) await once(signal, 'abort')
+    return failure === undefined ? exitCodes.ok : exitCodes.failed
+  } catch (error) {
+    if (!signal.aborted) throw error
+    return options.once ? interruptedCode() : exitCodes.ok
+  }
+}
+
+const progressOf = ({ orders }: StartOptions): Progress =>
+  orders === undefined ? createProgress('the first trading week', firstWeek) : createProgress(orders)
+
+async function openOrders({ orders }: StartOptions, progress: Progress, signal: AbortSignal): Promise<OrderFile> {
+  try {
+    return await openOrderFile(orders ?? halfYearFile, {
+      lastDay: orders === undefined ? firstWeek[1] : undefined,
+      signal,
+      onProgress: (state) => progress.show(state),
+    })
+  } catch (error) {
+    progress.end()
+    throw error
+  }
+}
+
+/** Aborts at the first signal. Later ones change nothing: npm and the terminal may both send one. */
+function untilSignal(): { readonly signal: AbortSignal; readonly exitCode: () => number } {
+  const interrupted = new AbortController()
+  let exitCode = 0
+  for (const [name, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+  ] as const)
+    process.on(name, () => {
+      exitCode ||= 128 + number
+      interrupted.abort()
+    })
+  return { signal: interrupted.signal, exitCode: () => exitCode }
+}
+
+async function orAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R> {
+  const aborted = once(signal, 'abort').then(() => signal.throwIfAborted())
+  signal.throwIfAborted()
+  return (await Promise.race([promise, aborted])) as R
+}

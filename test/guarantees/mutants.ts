@@ -1,0 +1,118 @@
+/** Stores with one guard taken out, or with a point at which the process "dies"; everything else is the real store. */
+
+import type { Store } from 'pabal'
+import type { ContextStore, Cursors, Database, Session } from '../../src/store/store.ts'
+
+const wrap = (database: Database, changes: Partial<Database>): Database =>
+  new Proxy(database, {
+    get: (target, name) => {
+      const changed = changes[name as keyof Database]
+      if (changed !== undefined) return changed
+      const value: unknown = Reflect.get(target, name, target)
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value
+    },
+  })
+
+const opening = <Tx, Own>(store: Store<Tx, Own>, change: (database: Database) => Database): Store<Tx, Own> => ({
+  ...store,
+  database: {
+    ...store.database,
+    open: async (environment) => change(await store.database.open(environment)),
+  },
+})
+
+const withCursors = <Tx, Own>(store: Store<Tx, Own>, change: (cursors: Cursors) => Partial<Cursors>): Store<Tx, Own> =>
+  opening(store, (database) =>
+    wrap(database, {
+      context: async (name: string): Promise<ContextStore> => {
+        const context = await database.context(name)
+        return { ...context, cursors: { ...context.cursors, ...change(context.cursors) } }
+      },
+    }),
+  )
+
+/** The fence taken out: a stale owner's move and hold pass as if its epoch were the current one. */
+export const withoutFence = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
+  withCursors(store, (cursors) => {
+    const current = async (session: Session, id: { consumer: string; source: string; lane: number }): Promise<number> => {
+      const rows = await cursors.cursors(session, id.consumer)
+      return rows.find(({ source, lane }) => source === id.source && lane === id.lane)!.epoch
+    }
+    return {
+      move: async (session, id, _epoch, to, lease) => cursors.move(session, id, await current(session, id), to, lease),
+      hold: async (session, id, _epoch, leaseMs) => cursors.hold(session, id, await current(session, id), leaseMs),
+    }
+  })
+
+/** The cursor does not move in the transaction of the effects. */
+export const withoutCursorInTransaction = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
+  withCursors(store, () => ({ move: () => true }))
+
+export class Died extends Error {}
+
+/** A process that can be ended at the worst moment: from then on nothing of it reaches the database. */
+export class Mortal {
+  #dead = false
+  #transactions = 0
+  readonly #dieAfter: number
+
+  /** Dies right after that many of its transactions have committed. */
+  constructor(dieAfter = Number.POSITIVE_INFINITY) {
+    this.#dieAfter = dieAfter
+  }
+
+  get dead(): boolean {
+    return this.#dead
+  }
+
+  store = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
+    opening(store, (database) =>
+      wrap(database, {
+        transaction: async (fn) => {
+          if (this.#dead) throw new Died()
+          const result = await database.transaction(fn)
+          if (++this.#transactions >= this.#dieAfter) this.#dead = true
+          if (this.#dead) throw new Died()
+          return result
+        },
+        read: async (fn) => {
+          if (this.#dead) throw new Died()
+          return database.read(fn)
+        },
+      }),
+    )
+}
+
+/** Holds the next transactions of a process until they are let go: a pause of the process just before BEGIN. */
+export class Pausing {
+  #gate: { readonly opened: Promise<void>; open: () => void } | undefined
+  #reached: (() => void) | undefined
+
+  /** Resolves when a transaction has come to the gate. */
+  pause(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#gate = { opened: promise, open: resolve }
+    return new Promise((reached) => {
+      this.#reached = reached
+    })
+  }
+
+  resume(): void {
+    this.#gate?.open()
+    this.#gate = undefined
+  }
+
+  store = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
+    opening(store, (database) =>
+      wrap(database, {
+        transaction: async (fn) => {
+          const gate = this.#gate
+          if (gate !== undefined) {
+            this.#reached?.()
+            await gate.opened
+          }
+          return database.transaction(fn)
+        },
+      }),
+    )
+}
