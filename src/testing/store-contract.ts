@@ -4,6 +4,7 @@ import { appendRules } from './store-contract/append.ts'
 import { cursorRules } from './store-contract/cursors.ts'
 import type { StoreRule } from './store-contract/fixture.ts'
 import { inboxRules } from './store-contract/inbox.ts'
+import { operatingRules } from './store-contract/operating.ts'
 import { parkingRules } from './store-contract/parking.ts'
 import { readingRules, retentionRules } from './store-contract/reading.ts'
 import { historyRules } from './store-contract/history.ts'
@@ -33,5 +34,6 @@ export const storeContract: readonly StoreRule[] = [
   ...timerRules,
   ...readerRules,
   ...unitRules,
+  ...operatingRules,
   ...historyRules,
 ]

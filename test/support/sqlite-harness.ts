@@ -32,7 +32,7 @@ export const inMemory: StoreHarness = {
     return {
       open: async () => {
         if (opened !== undefined) throw new Error('a database in memory has one handle')
-        opened = await sqlite(':memory:', { busyTimeoutMs: 100 }).database.open(systemEnvironment)
+        opened = await sqlite(':memory:').database.open(systemEnvironment)
         return opened
       },
       [Symbol.asyncDispose]: async () => opened?.close(),
