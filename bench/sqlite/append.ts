@@ -5,12 +5,7 @@ import { createApp } from '../../src/index.ts'
 import { type Contender, type Cost, ratios, spreadOf, takeTurns } from '../measure.ts'
 import type { Result } from '../report.ts'
 import { insertOrder, newOrder, ordering } from './orders.ts'
-import { Outbox, type Placed } from './outbox.ts'
-
-const placed = (n: number): Placed => {
-  const order = newOrder(n)
-  return { ...order, text: JSON.stringify(order) }
-}
+import { Outbox, type Placed, placed } from './outbox.ts'
 
 const note = (ours: readonly Cost[], raw: readonly Cost[]): string => {
   const us = (costs: readonly Cost[], unit: keyof Cost) => spreadOf(costs.map((cost) => cost[unit])).median.toFixed(1)
@@ -26,7 +21,7 @@ export const append = async (folder: string, rounds: number): Promise<Result[]> 
   // By hand the payload is text already.
   let ready: Placed[] = []
 
-  const transactions = 1_000
+  const transactions = 300
   const one = await takeTurns(
     {
       pabal: {
@@ -51,10 +46,11 @@ export const append = async (folder: string, rounds: number): Promise<Result[]> 
         },
       },
     },
-    rounds,
+    // Short and many: the disk's own pace changes from second to second.
+    rounds * 3,
   )
 
-  const batches = 50
+  const batches = 20
   const rowsOf = (rowsPerStatement: number): Contender => ({
     prepare: () => {
       ready = Array.from({ length: batches * 100 }, () => placed(next++))
@@ -82,7 +78,7 @@ export const append = async (folder: string, rounds: number): Promise<Result[]> 
       rawTens: rowsOf(10),
       rawOnes: rowsOf(1),
     },
-    rounds,
+    rounds * 3,
   )
   outbox.db.close()
   return [

@@ -2,17 +2,22 @@
 
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { type App, createApp, type Envelope } from '../../src/index.ts'
+import { type App, createApp, type DurableOptions, type Envelope } from '../../src/index.ts'
 import { type Contender, type Cost, ratios, spreadOf, takeTurns } from '../measure.ts'
 import type { Result } from '../report.ts'
 import { newOrder, type Order, ordering } from './orders.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox, placed } from './outbox.ts'
 
 const backlog = 200_000
 const perTransaction = 1_000
 
 /** A consumer of its own in every slice, from the beginning of the same log. */
-const durable = (path: string, handle: (event: Envelope<string, Order>) => void, batch?: number): Contender => {
+const durable = (
+  path: string,
+  name: string,
+  handle: (event: Envelope<string, Order>) => void = () => {},
+  options: Pick<DurableOptions<never, never, never>, 'batch' | 'lanes'> = {},
+): Contender => {
   const { OrderPlaced, context, at } = ordering('zod')
   let slices = 0
   let handled = 0
@@ -22,12 +27,12 @@ const durable = (path: string, handle: (event: Envelope<string, Order>) => void,
       handled = 0
       const handler = context.on(
         OrderPlaced,
-        `drain-${batch ?? 'default'}-${handle.name}-${slices++}`,
+        `${name}-${slices++}`,
         (event) => {
           handled++
           handle(event)
         },
-        batch === undefined ? {} : { batch },
+        options,
       )
       // Consumers of earlier slices are named as orphans.
       app = createApp({ contexts: [at(path, [handler])], onWarning: () => {} })
@@ -65,7 +70,7 @@ const fill = async (path: string, outbox: Outbox): Promise<void> => {
       for (const order of orders) raise(OrderPlaced, order)
     })
     outbox.placeAll(
-      orders.map((order) => ({ ...order, text: JSON.stringify(order) })),
+      orders.map((_, i) => placed(n + i)),
       100,
     )
   }
@@ -83,10 +88,10 @@ export const drain = async (folder: string, rounds: number): Promise<Result[]> =
   keep.exec('SELECT count(*) FROM orders')
   const costs = await takeTurns(
     {
-      noop: durable(path, function noop() {}),
-      reading: durable(path, function reading(event) {
-        void event.data
-      }),
+      noop: durable(path, 'noop'),
+      reading: durable(path, 'reading', (event) => void event.data),
+      thousand: durable(path, 'thousand', undefined, { batch: 1_000 }),
+      lanes: durable(path, 'lanes', undefined, { lanes: 16 }),
       raw: raw(outbox),
     },
     Math.ceil(rounds / 2),
@@ -103,5 +108,7 @@ export const drain = async (folder: string, rounds: number): Promise<Result[]> =
   return [
     row('drain: 200,000 events, a handler that does nothing', costs.noop, { atLeast: 0.5 }),
     row('  the same, and reads the payload', costs.reading),
+    row('  the same, 1,000 events a batch in place of 500', costs.thousand),
+    row('  the same, 16 lanes in place of 1', costs.lanes),
   ]
 }

@@ -18,6 +18,14 @@ const install = (): void => {
 
 // The small part of their types that is used here: the repository is checked without them being installed.
 type Decorate = (target: object) => void
+interface Bus {
+  publish(event: object): unknown
+}
+interface NestApplication {
+  init(): Promise<unknown>
+  get(token: unknown): Bus
+  close(): Promise<void>
+}
 interface Nest {
   readonly Module: (options: { imports: readonly unknown[]; providers: readonly unknown[] }) => Decorate
   readonly NestFactory: {
@@ -25,18 +33,14 @@ interface Nest {
   }
   readonly CqrsModule: { forRoot(): unknown }
   readonly EventsHandler: (...events: object[]) => Decorate
-  readonly EventBus: unique symbol
-}
-interface NestApplication {
-  get(token: unknown): { publish(event: object): unknown }
-  close(): Promise<void>
+  readonly EventBus: unknown
 }
 
 const load = (): Nest => {
   install()
   const require = createRequire(join(folder, 'package.json'))
-  require('reflect-metadata')
-  return { ...require('@nestjs/common'), ...require('@nestjs/core'), ...require('@nestjs/cqrs') } as Nest
+  const packages = ['reflect-metadata', '@nestjs/common', '@nestjs/core', '@nestjs/cqrs']
+  return Object.assign({}, ...packages.map((name) => require(name) as object)) as Nest
 }
 
 export interface NestBus<Event> {
@@ -59,13 +63,10 @@ export const nestBus = async <Event extends object>(
     EventsHandler(eventClass)(Handler)
     return Handler
   })
-  class App {}
-  Module({ imports: [CqrsModule.forRoot()], providers: handlers })(App)
-  const app = await (
-    (await NestFactory.createApplicationContext(App, { logger: false })) as NestApplication & {
-      init(): Promise<NestApplication>
-    }
-  ).init()
-  const bus = app.get(EventBus)
-  return { publish: (event) => void bus.publish(event), close: () => app.close() }
+  const app = function BenchModule() {}
+  Module({ imports: [CqrsModule.forRoot()], providers: handlers })(app)
+  const running = await NestFactory.createApplicationContext(app, { logger: false })
+  await running.init()
+  const bus = running.get(EventBus)
+  return { publish: (event) => void bus.publish(event), close: () => running.close() }
 }

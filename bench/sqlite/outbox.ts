@@ -3,14 +3,19 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { systemEnvironment } from '../../src/index.ts'
 import { migrations } from '../../src/store/sqlite/migrate.ts'
-import { insertOrder, type Order, orderTable } from './orders.ts'
+import { insertOrder, newOrder, type Order, orderTable } from './orders.ts'
 
 const columns =
   'id, key, sequence, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, slot, time_ms'
-const marks = `(${columns.split(', ').map(() => '?')})`
+const marks = `(${columns.replaceAll(/\w+/g, '?')})`
 
 /** An order whose payload is JSON text already. */
 export type Placed = Order & { readonly text: string }
+
+export const placed = (n: number): Placed => {
+  const order = newOrder(n)
+  return { ...order, text: JSON.stringify(order) }
+}
 
 export class Outbox {
   readonly db: DatabaseSync

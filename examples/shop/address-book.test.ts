@@ -23,15 +23,27 @@ describe('the address book', () => {
     await using book = await openAddressBook(await newPath())
     expect(await book.put(change(2))).toEqual(change(2))
     expect(await book.put(change(1))).toEqual(change(2))
-    expect(book.get('536365')).toEqual(change(2))
-    expect(book.get('536366')).toBeUndefined()
+    expect(await book.get('536365')).toEqual(change(2))
+    expect(await book.get('536366')).toBeUndefined()
+  })
+
+  it('is the same to two processes that have it open', async () => {
+    const path = await newPath()
+    await using one = await openAddressBook(path)
+    await using other = await openAddressBook(path)
+    await one.put(change(2))
+    expect(await other.get('536365')).toEqual(change(2))
+    expect(await other.put(change(1))).toEqual(change(2))
+    expect(await other.put({ ...change(3), idempotencyKey: change(2).idempotencyKey })).toBe('key-reused')
+    await other.put(change(4))
+    expect(await one.get('536365')).toEqual(change(4))
   })
 
   it('refuses an idempotency key that was used for another change', async () => {
     await using book = await openAddressBook(await newPath())
     await book.put(change(1))
     expect(await book.put({ ...change(2), idempotencyKey: change(1).idempotencyKey })).toBe('key-reused')
-    expect(book.get('536365')).toEqual(change(1))
+    expect(await book.get('536365')).toEqual(change(1))
   })
 
   it('has the highest sequence of every order, whatever the order and repetition, also when opened again', async () => {
@@ -47,7 +59,7 @@ describe('the address book', () => {
         for (const orderId of ['a', 'b']) {
           const all = [...some, ...others].filter((one) => one.orderId === orderId)
           const highest = Math.max(...all.map(({ sequence }) => sequence))
-          expect(book.get(orderId)).toEqual(all.length === 0 ? undefined : change(highest, orderId))
+          expect(await book.get(orderId)).toEqual(all.length === 0 ? undefined : change(highest, orderId))
         }
       }),
       { numRuns: 30 },

@@ -59,7 +59,7 @@ export function createDeliveryService({ book, latencyMs = 0, failRate = 0, seed 
     const route = parseRoute(request.url ?? '')
     if (route?.resource === 'address' && request.method === 'PUT') return put(request, route.orderId)
     if (route?.resource === 'order' && request.method === 'GET') {
-      const change = book.get(route.orderId)
+      const change = await book.get(route.orderId)
       return change === undefined ? failed(404, 'No address is known for this order.') : { status: 200, body: change }
     }
     return failed(404, 'There are PUT /orders/:id/address and GET /orders/:id.')

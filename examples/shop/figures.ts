@@ -1,11 +1,12 @@
 /** The shop in one line of figures, each asked of the context that knows it. */
 
+import { countDead, countUserEvents, listEvents, operate } from 'pabal/operate'
+import type { Shop } from './app.ts'
 import { delivery } from './delivery/context.ts'
 import { countShipped } from './delivery/queries.ts'
-import type { Shop } from './app.ts'
 import { countNotifications } from './notification-file.ts'
 import { ordering } from './ordering/context.ts'
-import { countRefused, countReturns } from './ordering/queries.ts'
+import { countRefused, countReturns, listShipped } from './ordering/queries.ts'
 import { payment } from './payment/context.ts'
 import { countDeclined } from './payment/queries.ts'
 import { reporting } from './reporting/context.ts'
@@ -36,7 +37,9 @@ export async function collectFigures({ app, notificationPath }: Shop): Promise<F
   const { returns, returnsUnmatched } = await app.context(ordering).read(({ tx }) => countReturns(tx))
   const refused = await app.context(ordering).read(({ tx }) => countRefused(tx))
   const { notifications } = await countNotifications(notificationPath)
-  const { events, deadLetters } = await countLogs({ app })
+  const operated = await operate(app)
+  const events = await countUserEvents(operated)
+  const { keys: deadLetters } = await countDead(operated, { status: 'dead' })
   return {
     orders,
     units,
@@ -53,14 +56,16 @@ export async function collectFigures({ app, notificationPath }: Shop): Promise<F
   }
 }
 
-async function countLogs({ app }: Pick<Shop, 'app'>): Promise<{ events: number; deadLetters: number }> {
-  const { runtimes } = await app['~pabal'].open()
-  let events = 0
-  let deadLetters = 0
-  for (const { database, contextStore, entries } of runtimes.values())
-    await database.read(async (session) => {
-      events += await contextStore.log.count(session, { after: 0, types: [...entries.keys()] })
-      deadLetters += (await contextStore.parking.count(session, { status: 'dead' })).keys
-    })
-  return { events, deadLetters }
+/** Things that exist, for the commands that the summary suggests; undefined before the first order has left. */
+export interface Examples {
+  /** Its first event. */
+  readonly eventId: string
+  readonly orderIds: readonly [one: string, other: string]
+}
+
+export async function findExamples({ app }: Shop): Promise<Examples | undefined> {
+  const [one, other] = await app.context(ordering).read(({ tx }) => listShipped(tx, 2))
+  if (one === undefined || other === undefined) return undefined
+  const [placed] = await listEvents(await operate(app), { context: 'ordering', key: one }, { after: 0, limit: 1 })
+  return placed === undefined ? undefined : { eventId: placed.id, orderIds: [one, other] }
 }

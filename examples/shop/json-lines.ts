@@ -68,6 +68,38 @@ export async function openJsonLines(path: string): Promise<JsonLines> {
   }
 }
 
+export interface JsonLinesReader extends AsyncDisposable {
+  /** What is whole and was not read before, whoever appended it. */
+  readNew(): Promise<readonly JsonLine[]>
+}
+
+/** Follows a file that several processes append to. Holds what is new in memory at once. */
+export async function openJsonLinesReader(path: string): Promise<JsonLinesReader> {
+  const file = await open(path, 'r')
+  let offset = 0
+  let reading: Promise<readonly JsonLine[]> = Promise.resolve([])
+
+  const read = async (): Promise<readonly JsonLine[]> => {
+    const { size } = await file.stat()
+    if (size === offset) return []
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - offset), 0, size - offset, offset)
+    const end = buffer.subarray(0, bytesRead).lastIndexOf(newline) + 1
+    offset += end
+    return end === 0
+      ? []
+      : buffer
+          .toString('utf8', 0, end - 1)
+          .split('\n')
+          .map(parseLine)
+  }
+
+  return {
+    // One after the other: two that read at the same time would both get the same.
+    readNew: () => (reading = reading.then(read, read)),
+    [Symbol.asyncDispose]: () => file.close(),
+  }
+}
+
 /** All lines in the order of the file, none if there is no file. Only a whole JSON text counts as a value. */
 export async function* readJsonLines(path: string): AsyncGenerator<JsonLine> {
   let rest = ''

@@ -64,6 +64,15 @@ async function run(args: readonly string[]): Promise<number> {
     .addOption(new Option('--delivery-fail-rate <share>', 'share of its requests that fails, 0 to 1').argParser(share))
     .addHelpText('after', exitCodeHelp)
     .allowExcessArguments(false)
+    .configureOutput({
+      outputError: (text, write) =>
+        write(
+          `${text
+            .trim()
+            .replace(/^error: /, 'SHOP_USAGE: ')
+            .replaceAll('\n', ' ')}\n  remedy: See \`npm start -- --help\`.\n`,
+        ),
+    })
     .exitOverride()
     .action(async () => {
       const { once = false, json = false, ...options } = program.opts<RootOptions>()

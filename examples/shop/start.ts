@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createShop, type ShopOptions } from './app.ts'
-import { collectFigures } from './figures.ts'
+import { collectFigures, findExamples } from './figures.ts'
 import { type OrderFile, openOrderFile } from './import-orders.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { ShopInputError } from './retail/input-error.ts'
@@ -46,7 +46,9 @@ export async function start(options: StartOptions): Promise<number> {
     const seconds = Number(((performance.now() - startedAt) / 1_000).toFixed(3))
     const { once: isOnce, json, data } = options
     process.stdout.write(
-      json ? `${JSON.stringify({ ...figures, seconds })}\n` : summaryOf(figures, { seconds, data, isRunning: !isOnce }),
+      json
+        ? `${JSON.stringify({ ...figures, seconds })}\n`
+        : summaryOf(figures, { seconds, data, isRunning: !isOnce, examples: await findExamples(shop) }),
     )
     if (failure !== undefined) process.stderr.write(`${tell(failure).text}\n`)
     if (!isOnce && !signal.aborted) await once(signal, 'abort')

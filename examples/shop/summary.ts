@@ -2,7 +2,7 @@
 
 import { relative } from 'node:path'
 import { styleText } from 'node:util'
-import type { Figures } from './figures.ts'
+import type { Examples, Figures } from './figures.ts'
 import { pounds } from './money.ts'
 
 export interface SummaryOptions {
@@ -10,6 +10,7 @@ export interface SummaryOptions {
   readonly data: string
   /** The shop stays open. */
   readonly isRunning: boolean
+  readonly examples: Examples | undefined
 }
 
 export const defaultData = '.data/shop'
@@ -18,19 +19,22 @@ const bold = (text: string) => styleText('bold', text, { stream: process.stdout 
 const dim = (text: string) => styleText('dim', text, { stream: process.stdout })
 const number = (value: number) => value.toLocaleString('en-GB')
 
-export function summaryOf(figures: Figures, { seconds, data, isRunning }: SummaryOptions): string {
+export function summaryOf(figures: Figures, { seconds, data, isRunning, examples }: SummaryOptions): string {
   const folder = relative('.', data) || '.'
   const isDefault = folder === defaultData
+  const pabal = `${isDefault ? '' : `SHOP_DATA=${folder} `}npm run -s pabal --`
+  const shop = `npm start --${isDefault ? '' : ` --data ${folder}`}`
   const lines = [
     '',
     `  ${bold('pabal · shop')}   everything handled in ${seconds.toFixed(1)} s`,
     '',
-    ...outcomes(figures, folder).map(
-      ([what, count, rest]) => `  ${what.padEnd(8)} ${bold(number(count).padStart(9))}   ${rest}`,
+    ...outcomes(figures, folder).map(([what, count, rest]) =>
+      `  ${what.padEnd(8)} ${bold(number(count).padStart(9))}   ${rest}`.trimEnd(),
     ),
     '',
-    ...section('look', look(isDefault ? '' : `SHOP_DATA=${folder} `, isDefault ? '' : ` --data ${folder}`, figures)),
-    ...(isRunning ? section('try, in another terminal', attempts(isDefault ? '' : ` --data ${folder}`)) : []),
+    ...(figures.deadLetters > 0 ? section('what needs you', repair(pabal)) : []),
+    ...section('where to look', [...look(pabal, examples), ...lists(shop)]),
+    ...(isRunning ? section('what to try, in another terminal', attempts(shop, examples)) : []),
     ...(isRunning ? [`  The shop is open. Ctrl+C closes it; everything is kept in ${folder}.`, ''] : []),
   ]
   return `${lines.join('\n')}\n`
@@ -64,29 +68,34 @@ function outcomes(figures: Figures, folder: string): Outcome[] {
 
 type Hint = readonly [command: string, what: string]
 
-function look(environment: string, folder: string, { deadLetters, returnsUnmatched }: Figures): Hint[] {
-  const pabal = `${environment}npm run -s pabal --`
-  return [
-    ...(deadLetters === 0
-      ? []
-      : ([
-          [`${pabal} dead list`, 'what failed, and what waits behind it'],
-          [`${pabal} dead retry --all --yes`, 'once the reason is gone'],
-        ] as const)),
-    [`${pabal} status`, 'every consumer, and how far it is'],
-    [`${pabal} log list`, 'what happened; `log tail` follows it'],
-    [`${pabal} trace <id>`, 'one event, from its cause to its effects'],
-    [`npm start --${folder} report`, 'sales by day; `report --by country`'],
-    [
-      `npm start --${folder} ${returnsUnmatched > 0 ? 'unmatched' : 'refused'}`,
-      'also `orders`, `refused`, `unmatched`',
-    ],
-  ]
-}
+const repair = (pabal: string): Hint[] => [
+  [`${pabal} dead list`, 'what failed, and what waits behind it'],
+  [`${pabal} dead retry --all --yes`, 'handle it again, once the reason is gone'],
+]
 
-const attempts = (folder: string): Hint[] => [
-  [`npm start --${folder} cancel 536366`, 'refunded once, stock released, shipment recalled'],
-  [`npm start --${folder} address 536367 "1 Jongno, Seoul"`, 'told to a delivery service of others'],
+const look = (pabal: string, examples: Examples | undefined): Hint[] => [
+  [`${pabal} status`, 'every consumer, and how far it is'],
+  ...(examples === undefined
+    ? []
+    : ([
+        [`${pabal} log list --key ${examples.orderIds[0]}`, 'what happened to one order'],
+        [`${pabal} trace ${examples.eventId}`, 'the same, from cause to effects'],
+      ] as const)),
+  [`${pabal} log tail`, 'what happens from now on'],
+]
+
+const lists = (shop: string): Hint[] => [
+  [`${shop} report`, 'sales by day, or `report --by country`'],
+  [`${shop} unmatched`, 'also `orders` and `refused`'],
+]
+
+const attempts = (shop: string, examples: Examples | undefined): Hint[] => [
+  ...(examples === undefined
+    ? []
+    : ([
+        [`${shop} cancel ${examples.orderIds[0]}`, 'refunded once, stock released, shipment recalled'],
+        [`${shop} address ${examples.orderIds[1]} "1 Jongno, Seoul"`, 'told to the delivery service of somebody else'],
+      ] as const)),
   ['npm start -- --data .data/broken --fail-key 536368', 'one order fails: its key parks, all else flows'],
 ]
 

@@ -73,6 +73,8 @@ export interface App extends AsyncDisposable {
 }
 
 const defaultGraceMs = 10_000
+
+const closed = (): PabalError => new PabalError('PABAL_STORE_CLOSED', 'the app has been stopped')
 const retainEveryMs = 3_600_000
 
 const warnProcess = (what: string, error: unknown): void => {
@@ -92,7 +94,12 @@ class RunningApp {
   readonly #limits: Limits
   readonly #options: AppOptions
   #opened: Promise<OpenedApp> | undefined
-  #started: Promise<void> | undefined
+  /** `start` was called: the handlers run until `stop`. */
+  #started = false
+  /** Calls of `settle` under way: the handlers run at least for as long. */
+  #settling = 0
+  #running: Promise<void> | undefined
+  #pausing: Promise<void> | undefined
   #stopped: Promise<void> | undefined
   #retaining: AbortController | undefined
 
@@ -113,12 +120,21 @@ class RunningApp {
   }
 
   get #warn(): (what: string, error: unknown) => void {
-    return this.#options.onWarning ?? warnProcess
+    const { onWarning } = this.#options
+    if (onWarning === undefined) return warnProcess
+    return (what, error) => {
+      try {
+        onWarning(what, error)
+      } catch (thrown) {
+        // Whoever cannot be told must not end the work that wanted to tell.
+        warnProcess('onWarning', thrown)
+        warnProcess(what, error)
+      }
+    }
   }
 
   #open(existing = false): Promise<OpenedApp> {
-    if (this.#stopped !== undefined)
-      return Promise.reject(new PabalError('PABAL_STORE_CLOSED', 'the app has been stopped'))
+    if (this.#stopped !== undefined) return Promise.reject(closed())
     if (this.#opened === undefined) {
       const { leaseMs, breaker } = this.#options
       this.#opened = OpenedApp.open(this.#composition, {
@@ -167,12 +183,24 @@ class RunningApp {
   }
 
   start(): Promise<void> {
-    this.#started ??= this.#start()
-    this.#started.catch(() => (this.#started = undefined))
-    return this.#started
+    if (this.#stopped !== undefined) return Promise.reject(closed())
+    this.#started = true
+    const running = this.#run()
+    running.catch(() => (this.#started = false))
+    return running
   }
 
-  async #start(): Promise<void> {
+  #run(): Promise<void> {
+    if (this.#running === undefined) {
+      this.#running = this.#begin()
+      // What could not be started may be started later.
+      this.#running.catch(() => (this.#running = undefined))
+    }
+    return this.#running
+  }
+
+  async #begin(): Promise<void> {
+    await this.#pausing
     const opened = await this.#open()
     for (const subscription of opened.subscriptions) await subscription.register()
     await this.#nameOrphans(opened)
@@ -215,29 +243,40 @@ class RunningApp {
   }
 
   async settle({ withinMs }: SettleOptions = {}): Promise<void> {
-    const running = this.#started !== undefined
-    await this.start()
+    this.#settling++
     try {
+      await this.#run()
       await settle(await this.#open(), this.#environment, withinMs)
     } finally {
-      if (!running) await this.#pause()
+      if (--this.#settling === 0 && !this.#started) await this.#pause()
     }
   }
 
-  async #pause(): Promise<void> {
+  /** Nobody needs the handlers to run any more: who starts them again waits until they have come to rest. */
+  #pause(): Promise<void> {
+    if (this.#running === undefined || this.#stopped !== undefined) return Promise.resolve()
+    this.#running = undefined
+    this.#pausing = this.#rest(defaultGraceMs)
+    return this.#pausing
+  }
+
+  async #rest(graceMs: number): Promise<void> {
     this.#retaining?.abort()
-    this.#started = undefined
-    await Promise.all((await this.#open()).subscriptions.map((subscription) => subscription.stop(defaultGraceMs)))
+    const opened = await this.#opened
+    await Promise.all(opened?.subscriptions.map((subscription) => subscription.stop(graceMs)) ?? [])
   }
 
   stop({ graceMs = defaultGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
     this.#stopped ??= (async () => {
       const opened = await this.#opened?.catch(() => undefined)
       if (opened === undefined) return
-      await this.#started?.catch(() => undefined)
-      this.#retaining?.abort()
-      await Promise.all(opened.subscriptions.map((subscription) => subscription.stop(graceMs)))
-      await opened.close()
+      await this.#running?.catch(() => undefined)
+      try {
+        await this.#pausing
+        await this.#rest(graceMs)
+      } finally {
+        await opened.close()
+      }
     })()
     return this.#stopped
   }

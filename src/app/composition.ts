@@ -47,6 +47,14 @@ const checkNames = (contexts: readonly Bound[]): void => {
   }
 }
 
+const checkRemote = (remote: readonly Bound[]): void => {
+  const seen = new Set<string>()
+  for (const name of remote.map(nameOf)) {
+    if (seen.has(name)) refuse(`the exchange reaches two contexts that are named '${name}'`)
+    seen.add(name)
+  }
+}
+
 const checkCommands = (contexts: readonly Bound[]): void => {
   const handled = new Map<string, string>()
   for (const bound of contexts)
@@ -118,6 +126,7 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
   const local = new Set(contexts.map(nameOf))
   // A context that is given both ways runs here: its log is read here too.
   const remote = exchange['~pabal'].producers.filter((producer) => !local.has(nameOf(producer)))
+  checkRemote(remote)
   const feeds = new Map<DurableSpec | ImmediateSpec, readonly Feed[]>()
   for (const bound of contexts)
     for (const spec of specsOf(bound)) {

@@ -29,7 +29,8 @@ const isApp = (value: unknown): value is App =>
  */
 export const loadApp = async (path: string): Promise<App> => {
   const shown = relative(process.cwd(), path) || path
-  if (!existsSync(path) || !statSync(path).isFile()) throw new PabalError('PABAL_CONFIG_INVALID', `there is no file ${shown}`)
+  if (!existsSync(path) || !statSync(path).isFile())
+    throw new PabalError('PABAL_CONFIG_INVALID', `there is no file ${shown}`)
   try {
     const module = (await import(pathToFileURL(path).href)) as { readonly default?: unknown }
     const exported = module.default
@@ -39,7 +40,9 @@ export const loadApp = async (path: string): Promise<App> => {
   } catch (error) {
     // A definition that is wrong has its own code, and says more.
     if (isPabalError(error)) throw error
-    throw new PabalError('PABAL_CONFIG_INVALID', `${shown} could not be loaded: ${String(error)}${placeOf(error)}`, { cause: error })
+    throw new PabalError('PABAL_CONFIG_INVALID', `${shown} could not be loaded: ${String(error)}${placeOf(error)}`, {
+      cause: error,
+    })
   }
 }
 

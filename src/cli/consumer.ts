@@ -33,7 +33,9 @@ export const consumerCommands = (act: Act): Command => {
     .option('--source <context>', 'only its cursor over the log of this context')
     .option('--expect <number>', 'refuse when not so many events would be handled again')
     .action(act(resetConsumer))
-  named(consumer.command('remove').description('forget a consumer that has no handler any more')).action(act(removeConsumer))
+  named(consumer.command('remove').description('forget a consumer that has no handler any more')).action(
+    act(removeConsumer),
+  )
   return consumer
 }
 
@@ -48,7 +50,11 @@ const list = async (invocation: Invocation, { context }: { context?: string }): 
     ...indented(consumerTable(output, own)),
     ...own.filter(({ reason }) => reason !== null).map((each) => line`  ${each.consumer}: ${each.reason!}`),
   ])
-  output.answer({ json: { consumers }, rows: consumers, text: lines.length === 0 ? [output.paint.dim('no consumers')] : lines })
+  output.answer({
+    json: { consumers },
+    rows: consumers,
+    text: lines.length === 0 ? [output.paint.dim('no consumers')] : lines,
+  })
 }
 
 const addressed = async (invocation: Invocation, name: string) => {
@@ -60,8 +66,13 @@ const addressed = async (invocation: Invocation, name: string) => {
 const nameOf = ({ context, consumer }: ConsumerAddress): string => `${context.context}/${consumer}`
 
 /** What was done, in every format. */
-const done = ({ output }: Invocation, action: string, consumer: string, changed: boolean, text: readonly Painted[]): void =>
-  output.answer({ json: { action, consumer, changed }, text })
+const done = (
+  { output }: Invocation,
+  action: string,
+  consumer: string,
+  changed: boolean,
+  text: readonly Painted[],
+): void => output.answer({ json: { action, consumer, changed }, text })
 
 const pauseConsumer = async (invocation: Invocation, name: string): Promise<void> => {
   const { operated, address, shown } = await addressed(invocation, name)
@@ -78,7 +89,9 @@ const resumeConsumer = async (invocation: Invocation, name: string): Promise<voi
   const { output } = invocation
   const changed = await resume(operated, address, invocation.operator)
   done(invocation, 'resume', shown, changed, [
-    changed ? line`${output.paint.good('resumed')} ${shown}; the running app goes on by itself` : line`${shown} was not paused`,
+    changed
+      ? line`${output.paint.good('resumed')} ${shown}; the running app goes on by itself`
+      : line`${shown} was not paused`,
     output.next('pabal status'),
   ])
 }
@@ -89,7 +102,10 @@ const renameConsumer = async (invocation: Invocation, name: string, to: string):
   const plan = await planConsumer(address)
   invocation.confirm({
     json: { ...plan, to },
-    text: [line`would rename ${output.paint.bold(shown)} to ${output.paint.bold(to)}: ${carried(plan)}`, ...renameWarnings(output, plan)],
+    text: [
+      line`would rename ${output.paint.bold(shown)} to ${output.paint.bold(to)}: ${carried(plan)}`,
+      ...renameWarnings(output, plan),
+    ],
     command: `pabal consumer rename ${shown} ${argument(to)} --yes`,
   })
   await rename(operated, address, to, invocation.operator)
@@ -101,10 +117,14 @@ const carried = ({ cursors, parkedKeys, waiting, skipped }: ConsumerPlan): strin
 
 const renameWarnings = ({ paint }: Output, { handler, effects, consumer }: ConsumerPlan): Painted[] => [
   ...(handler
-    ? [line`  ${paint.careful('!')} this app still has a handler '${consumer}': deploy the new name before anything starts, or the old one begins anew`]
+    ? [
+        line`  ${paint.careful('!')} this app still has a handler '${consumer}': deploy the new name before anything starts, or the old one begins anew`,
+      ]
     : []),
   ...(effects === 'external'
-    ? [line`  ${paint.careful('!')} idempotency keys begin with its name: what is just being tried may run again under a new key`]
+    ? [
+        line`  ${paint.careful('!')} idempotency keys carry its name: what is just being tried may run again under a new key`,
+      ]
     : []),
 ]
 
@@ -134,7 +154,11 @@ const targetOf = (to: string): ResetTarget => {
   return { position: integer(to, "--to must be 'beginning', 'now' or a position, which", 0) }
 }
 
-const resetConsumer = async (invocation: Invocation, name: string, { to, source, expect }: ResetOptions): Promise<void> => {
+const resetConsumer = async (
+  invocation: Invocation,
+  name: string,
+  { to, source, expect }: ResetOptions,
+): Promise<void> => {
   const target = targetOf(to)
   const expected = expect === undefined ? undefined : integer(expect, '--expect', 0)
   const { operated, address, shown } = await addressed(invocation, name)
@@ -156,15 +180,23 @@ const resetConsumer = async (invocation: Invocation, name: string, { to, source,
   })
 }
 
-const resetLines = ({ paint }: Output, shown: string, { again, leftOut, sources, state, effects }: ResetPlan): Painted[] => [
+const resetLines = (
+  { paint }: Output,
+  shown: string,
+  { again, leftOut, sources, state, effects }: ResetPlan,
+): Painted[] => [
   line`would reset ${paint.bold(shown)} (effects: ${effects})`,
   line`  ${paint.bold(count(again, 'event'))} would be handled again`,
   ...(leftOut === 0 ? [] : [line`  ${paint.bad(count(leftOut, 'event'))} would never be handled`]),
   ...sources.flatMap(({ source, from, to, parkedKeys, oldest }) => [
     line`  over the log of ${source}: from position ${from.map(number).join(', ')} to ${number(to)}`,
     ...(parkedKeys === 0 ? [] : [line`  ${count(parkedKeys, 'parked key')} of it would be forgotten`]),
-    ...(to + 1 < oldest ? [line`  ${paint.careful('!')} retention has dropped what is before position ${number(oldest)}`] : []),
+    ...(to + 1 < oldest
+      ? [line`  ${paint.careful('!')} retention has dropped what is before position ${number(oldest)}`]
+      : []),
   ]),
-  ...(state === 'active' && again > 0 ? [line`  ${paint.careful('!')} it is running: pause it first, so that the count stands still`] : []),
+  ...(state === 'active' && again > 0
+    ? [line`  ${paint.careful('!')} it is running: pause it first, so that the count stands still`]
+    : []),
   plain(''),
 ]

@@ -58,7 +58,10 @@ const status = async (invocation: Invocation, { context }: ContextOption): Promi
   return failed === undefined ? 0 : catalogue[(failed?.code ?? 'PABAL_STORE_UNREACHABLE') as ErrorCode].exit
 }
 
-const statusLines = (output: Output, { database, contexts, error, bytes: size, pendingBytes, migrations, logs }: DatabaseStatus): Painted[] => {
+const statusLines = (
+  output: Output,
+  { database, contexts, error, bytes: size, pendingBytes, migrations, logs }: DatabaseStatus,
+): Painted[] => {
   const { paint } = output
   const trouble = error === null ? [] : [line`  ${paint.bad('✗')} ${error.message}`, line`    ${error.remedy ?? ''}`]
   if (migrations.length === 0) return [line`${paint.bold(database)}  ${contexts.join(', ')}`, ...trouble, plain('')]
@@ -104,7 +107,10 @@ const migrateAll = async (invocation: Invocation): Promise<void> => {
     command: 'pabal db migrate --yes',
   })
   await migrate(app, invocation.operator)
-  output.answer({ json: { action: 'migrate', contexts }, text: [line`${output.paint.good('✓')} migrated ${contexts.join(', ')}`] })
+  output.answer({
+    json: { action: 'migrate', contexts },
+    text: [line`${output.paint.good('✓')} migrated ${contexts.join(', ')}`],
+  })
 }
 
 const sql = async (invocation: Invocation, context: string): Promise<void> => {
@@ -113,7 +119,8 @@ const sql = async (invocation: Invocation, context: string): Promise<void> => {
   invocation.output.answer({ json: { context, sql: ddl }, text: ddl.trimEnd().split('\n').map(plain) })
 }
 
-const isFolder = (target: string): boolean => target.endsWith('/') || (existsSync(target) && statSync(target).isDirectory())
+const isFolder = (target: string): boolean =>
+  target.endsWith('/') || (existsSync(target) && statSync(target).isDirectory())
 
 const backupAll = async (invocation: Invocation, target: string, { context }: ContextOption): Promise<void> => {
   const { output } = invocation
@@ -131,7 +138,9 @@ const backupAll = async (invocation: Invocation, target: string, { context }: Co
     rows: backups,
     text: [
       ...backups.map(({ database, file }) => line`${output.paint.good('✓')} ${database} → ${file}`),
-      ...(backups.length > 1 ? [output.paint.dim('each is consistent by itself; consumers over several notice where one is behind')] : []),
+      ...(backups.length > 1
+        ? [output.paint.dim('each is consistent by itself; consumers over several notice where one is behind')]
+        : []),
     ],
   })
 }
@@ -140,7 +149,9 @@ const makeFolder = (folder: string): void => {
   try {
     mkdirSync(folder, { recursive: true })
   } catch (error) {
-    throw new PabalError('PABAL_USAGE', `the folder ${folder} cannot be made: ${(error as Error).message}`, { cause: error })
+    throw new PabalError('PABAL_USAGE', `the folder ${folder} cannot be made: ${(error as Error).message}`, {
+      cause: error,
+    })
   }
 }
 
@@ -150,7 +161,10 @@ const restoreOne = async (invocation: Invocation, file: string, { context }: Con
   const app = await invocation.app()
   const databases = databasesOf(app, context)
   if (databases.length > 1)
-    throw new PabalError('PABAL_USAGE', `which database? Add --context (${databases.flatMap((each) => each.contexts).join(', ')})`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `which database? Add --context (${databases.flatMap((each) => each.contexts).join(', ')})`,
+    )
   const database = databases[0]!
   const plan = await planRestore(app, database, file)
   invocation.confirm({

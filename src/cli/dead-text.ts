@@ -11,9 +11,15 @@ import { eventName } from './log.ts'
 
 const messageWidth = 120
 
-const behindWords = (waiting: number): string => (waiting === 0 ? 'nothing waits behind' : `${count(waiting, 'event')} ${waiting === 1 ? 'waits' : 'wait'} behind`)
+const behindWords = (waiting: number): string =>
+  waiting === 0 ? 'nothing waits behind' : `${count(waiting, 'event')} ${waiting === 1 ? 'waits' : 'wait'} behind`
 
-export const deadGroupLines = (output: Output, { keys, waiting }: DeadCount, groups: readonly DeadGroup[], nowMs: number): Painted[] => {
+export const deadGroupLines = (
+  output: Output,
+  { keys, waiting }: DeadCount,
+  groups: readonly DeadGroup[],
+  nowMs: number,
+): Painted[] => {
   const { paint } = output
   return [
     line`${paint.bold(count(keys, 'key'))} ${keys === 1 ? 'is' : 'are'} stuck for ${count(groups.length, 'reason')}, ${behindWords(waiting)}`,
@@ -69,7 +75,9 @@ export const deadDetailLines = (output: Output, letter: DeadLetterDetail, nowMs:
     line`  key ${paint.bold(key)}, number ${sequence}, of ${letter.source}${letter.at === null ? '' : `, raised ${output.time(letter.at, nowMs)}`}`,
     line`  event ${letter.id}${letter.correlationId === null ? '' : `, correlation ${letter.correlationId}`}`,
     line`  ${count(attempts, 'run')}, first failed ${output.time(letter.firstFailedAt, nowMs)}, last ${output.time(letter.lastFailedAt, nowMs)}`,
-    ...(edited === null ? [] : [line`  ${paint.careful('edited')} by ${edited.by}: ${edited.reason} (copy ${edited.id})`]),
+    ...(edited === null
+      ? []
+      : [line`  ${paint.careful('edited')} by ${edited.by}: ${edited.reason} (copy ${edited.id})`]),
     plain(''),
     line`${paint.bold('why')}  ${paint.dim(`group ${letter.group}`)}`,
     line`  ${paint.bad(error.name)}: ${error.message}`,
@@ -93,10 +101,13 @@ const stackLines = ({ paint }: Output, { stack }: DeadLetterDetail): Painted[] =
 
 const behindLines = (output: Output, { waiting, behind, key }: DeadLetterDetail, nowMs: number): Painted[] => {
   const { paint } = output
-  if (waiting === 0 && behind.length === 0) return [line`${paint.bold('behind it')}  nothing waits; later events of key ${key} will`]
+  if (waiting === 0 && behind.length === 0)
+    return [line`${paint.bold('behind it')}  nothing waits; later events of key ${key} will`]
   return [
     line`${paint.bold('behind it')}  ${count(Math.max(waiting, behind.length), 'event')} of key ${key}`,
-    ...behind.map((event) => line`  ${paint.dim(`#${event.sequence}`)} ${event.type} ${paint.dim(output.time(event.at, nowMs))}`),
+    ...behind.map(
+      (event) => line`  ${paint.dim(`#${event.sequence}`)} ${event.type} ${paint.dim(output.time(event.at, nowMs))}`,
+    ),
     ...(waiting > behind.length ? [line`  ${paint.dim(`… and ${number(waiting - behind.length)} more`)}`] : []),
   ]
 }
@@ -106,7 +117,8 @@ const retryLines = (output: Output, letter: DeadLetterDetail, nowMs: number): Pa
   const { paint } = output
   const { retry } = letter
   const address = `${letter.id} --consumer ${argument(`${letter.context}/${letter.consumer}`)}`
-  if (retry === null) return [paint.careful('this app has no handler of that name: it cannot be retried, edited or skipped here')]
+  if (retry === null)
+    return [paint.careful('this app has no handler of that name: it cannot be retried, edited or skipped here')]
   const twice =
     retry.idempotencyKey === null
       ? 'what it wrote was undone, so nothing is done twice'
@@ -121,7 +133,9 @@ const retryLines = (output: Output, letter: DeadLetterDetail, nowMs: number): Pa
     paint.bold('a retry'),
     line`  runs the handler up to ${count(retry.attempts, 'time')}, ${exhausted}; ${twice}`,
     ...(letter.waiting > 0 ? [line`  then what waits behind, in order`] : []),
-    ...(letter.nextAttemptAt === null ? [] : [line`  by itself ${letter.nextAttemptAt <= nowMs ? 'now' : output.time(letter.nextAttemptAt, nowMs)}`]),
+    ...(letter.nextAttemptAt === null
+      ? []
+      : [line`  by itself ${letter.nextAttemptAt <= nowMs ? 'now' : output.time(letter.nextAttemptAt, nowMs)}`]),
     plain(''),
     line`  ${output.next(`pabal dead retry ${address} --wait`)}`,
     line`  ${output.next(`pabal dead edit ${address} --data @corrected.json --reason "…"`)}`,

@@ -1,21 +1,15 @@
 /** `pabal dead`: what is stuck, why, what waits behind it, and what to do. */
 
 import { Command, Option } from 'commander'
-import { type DeadFilter, findDead, groupDead, listDead, countDead } from '../operate/dead-letters.ts'
+import { countDead, findDead, groupDead, listDead } from '../operate/dead-letters.ts'
 import { showDead } from '../operate/dead-letter.ts'
 import { type Invocation, integer } from './invocation.ts'
 import { deadDetailLines, deadGroupLines, deadTable } from './dead-text.ts'
-import { editDead, retryDead, skipDead } from './dead-actions.ts'
+import { editDead, retryDead } from './dead-retry.ts'
+import { type DeadOptions, filterOf } from './dead-selection.ts'
+import { skipDead } from './dead-skip.ts'
 import { plain } from './output/text.ts'
 import type { Act } from './program.ts'
-
-export interface DeadOptions {
-  readonly context?: string
-  readonly consumer?: string
-  readonly key?: string
-  readonly type?: string
-  readonly group?: string
-}
 
 const filtered = (command: Command): Command =>
   command
@@ -24,8 +18,6 @@ const filtered = (command: Command): Command =>
     .option('--key <key>', 'only of this key')
     .option('--type <type>', 'only where this type of event failed')
     .option('--group <id>', 'only those that failed for the same reason, as `dead list` shows it')
-
-export const filterOf = ({ context, consumer, key, type, group }: DeadOptions): DeadFilter => ({ context, consumer, key, type, group })
 
 export const deadCommands = (act: Act): Command => {
   const dead = new Command('dead').description('events that a handler could not handle, and what waits behind them')
@@ -95,9 +87,13 @@ const list = async (invocation: Invocation, options: ListOptions): Promise<void>
         : [
             ...(options.plain === true ? [] : deadGroupLines(output, total, groups, nowMs)),
             ...deadTable(output, deadLetters, nowMs),
-            ...(deadLetters.length < total.keys ? [output.paint.dim(`… and ${total.keys - deadLetters.length} more: --limit ${total.keys}`)] : []),
+            ...(deadLetters.length < total.keys
+              ? [output.paint.dim(`… and ${total.keys - deadLetters.length} more: --limit ${total.keys}`)]
+              : []),
             plain(''),
-            output.next(`pabal dead show ${deadLetters[0]!.id} --consumer ${deadLetters[0]!.context}/${deadLetters[0]!.consumer}`),
+            output.next(
+              `pabal dead show ${deadLetters[0]!.id} --consumer ${deadLetters[0]!.context}/${deadLetters[0]!.consumer}`,
+            ),
           ],
   })
 }

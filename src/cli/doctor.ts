@@ -1,6 +1,7 @@
 /** `pabal doctor`: everything that can be found wrong, with what to do. Exit code 4 when something is. */
 
 import { Command } from 'commander'
+import { PabalError } from '../core/errors.ts'
 import { type Diagnosis, diagnose } from '../operate/doctor.ts'
 import type { Invocation } from './invocation.ts'
 import type { Output } from './output/output.ts'
@@ -11,7 +12,7 @@ import type { Act } from './program.ts'
 export const doctorCommand = (act: Act): Command =>
   new Command('doctor').description('what is wrong, and what to do; exit code 4 when something is').action(act(doctor))
 
-const doctor = async (invocation: Invocation): Promise<number> => {
+const doctor = async (invocation: Invocation): Promise<void> => {
   const { output } = invocation
   const findings = await diagnose(await invocation.app())
   const problems = findings.filter(({ level }) => level === 'problem').length
@@ -19,12 +20,19 @@ const doctor = async (invocation: Invocation): Promise<number> => {
   output.answer({
     json: { ok: problems === 0, findings },
     rows: findings,
-    text: [...findings.flatMap((finding) => findingLines(output, finding)), plain(''), verdict(output, problems, warnings)],
+    text: [
+      ...findings.flatMap((finding) => findingLines(output, finding)),
+      plain(''),
+      verdict(output, problems, warnings),
+    ],
   })
-  return problems === 0 ? 0 : 4
+  if (problems > 0) throw new PabalError('PABAL_CHECK_FAILED', count(problems, 'problem'))
 }
 
-const findingLines = (output: Output, { level, title, context, consumer, detail, remedy, command }: Diagnosis): Painted[] => {
+const findingLines = (
+  output: Output,
+  { level, title, context, consumer, detail, remedy, command }: Diagnosis,
+): Painted[] => {
   const { paint } = output
   const sign = level === 'problem' ? paint.bad('✗') : level === 'warning' ? paint.careful('!') : paint.good('✓')
   const where = [context, consumer].filter((each) => each !== null).join('/')

@@ -7,7 +7,12 @@ import { table } from './output/table.ts'
 import { line, plain } from './output/text.ts'
 import type { Act } from './program.ts'
 
-const exits = { 1: 'failed', 2: 'usage or confirmation needed', 3: 'unreachable', 4: 'a check found a problem' } as const
+const exits = {
+  1: 'failed',
+  2: 'usage or confirmation needed',
+  3: 'unreachable',
+  4: 'a check found a problem',
+} as const
 
 export const explainCommand = (act: Act): Command =>
   new Command('explain')
@@ -18,11 +23,22 @@ export const explainCommand = (act: Act): Command =>
 const explain = async ({ output }: Invocation, code: string | undefined): Promise<void> => {
   const { paint } = output
   if (code === undefined) {
-    const rows = Object.entries(catalogue).map(([each, { title, remedy, retryable, status, exit }]) => ({ code: each, title, remedy, retryable, status, exit }))
+    const rows = Object.entries(catalogue).map(([each, { title, remedy, retryable, status, exit }]) => ({
+      code: each,
+      title,
+      remedy,
+      retryable,
+      status,
+      exit,
+    }))
     output.answer({
       json: { codes: rows },
       rows,
-      text: table([{ head: 'code' }, { head: 'what happened' }], rows.map((row) => [row.code, row.title]), paint.dim),
+      text: table(
+        [{ head: 'code' }, { head: 'what happened' }],
+        rows.map((row) => [row.code, row.title]),
+        paint.dim,
+      ),
     })
     return
   }
@@ -49,5 +65,8 @@ const codeOf = (given: string): ErrorCode => {
   if (wanted in catalogue) return wanted as ErrorCode
   const words = wanted.split('_').slice(1)
   const near = Object.keys(catalogue).filter((code) => words.some((word) => word.length > 2 && code.includes(word)))
-  throw new PabalError('PABAL_USAGE', `there is no code ${wanted}${near.length === 0 ? '' : `; did you mean ${near.join(', ')}?`}`)
+  throw new PabalError(
+    'PABAL_USAGE',
+    `there is no code ${wanted}${near.length === 0 ? '' : `; did you mean ${near.join(', ')}?`}`,
+  )
 }

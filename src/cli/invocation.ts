@@ -47,7 +47,7 @@ export const isColored = ({ color }: Pick<GlobalOptions, 'color'>): boolean => {
   if ((process.env['NO_COLOR'] ?? '') !== '') return false
   const forced = process.env['FORCE_COLOR']
   if (forced !== undefined) return forced !== '0' && forced !== 'false'
-  return process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
+  return process.stdout.isTTY && process.env['TERM'] !== 'dumb'
 }
 
 /** How this program was called, so that what it says to type next can be typed. */

@@ -58,7 +58,8 @@ interface ListOptions extends FilterOptions {
 
 const list = async (invocation: Invocation, options: ListOptions): Promise<void> => {
   const { output } = invocation
-  const position = (text: string | undefined, option: string) => (text === undefined ? undefined : integer(text, option, 0))
+  const position = (text: string | undefined, option: string) =>
+    text === undefined ? undefined : integer(text, option, 0)
   const range = {
     after: position(options.after, '--after'),
     before: position(options.before, '--before'),
@@ -69,13 +70,20 @@ const list = async (invocation: Invocation, options: ListOptions): Promise<void>
   output.answer({
     json: { events },
     rows: events,
-    text: events.length === 0 ? [output.paint.dim('no events')] : eventTable(output, events, operated.environment.now()),
+    text:
+      events.length === 0 ? [output.paint.dim('no events')] : eventTable(output, events, operated.environment.now()),
   })
 }
 
 const eventTable = (output: Output, events: readonly LoggedEvent[], nowMs: number): Painted[] =>
   table(
-    [{ head: 'position', align: 'right' }, { head: 'time', align: 'right' }, { head: 'event' }, { head: 'key' }, { head: 'id' }],
+    [
+      { head: 'position', align: 'right' },
+      { head: 'time', align: 'right' },
+      { head: 'event' },
+      { head: 'key' },
+      { head: 'id' },
+    ],
     events.map((event) => eventCells(output, event, nowMs)),
     output.paint.dim,
   )
@@ -97,7 +105,10 @@ const show = async (invocation: Invocation, id: string, { context }: { context?:
   const found = await findEvent(operated, id, context)
   const event = loggedEvent(found.log, found.row)
   const deliveries = await (await Deliveries.open(operated)).of(found)
-  output.document(cloudEventOf(found), eventLines(output, event, found.row.data, deliveries, operated.environment.now()))
+  output.document(
+    cloudEventOf(found),
+    eventLines(output, event, found.row.data, deliveries, operated.environment.now()),
+  )
 }
 
 const eventLines = (
@@ -120,7 +131,13 @@ const eventLines = (
   const shown = facts.filter((fact): fact is [string, string] => fact[1] !== null)
   return [
     paint.bold(eventName(output, event)),
-    ...indented(table([{ head: '' }, { head: '' }], shown.map(([name, value]) => [paint.dim(name), value]), plain).slice(1)),
+    ...indented(
+      table(
+        [{ head: '' }, { head: '' }],
+        shown.map(([name, value]) => [paint.dim(name), value]),
+        plain,
+      ).slice(1),
+    ),
     plain(''),
     ...indented(dataLines(JSON.parse(data))),
     plain(''),

@@ -2,8 +2,7 @@
 
 import { CommanderError } from 'commander'
 import { catalogue, isPabalError, PabalError } from '../core/errors.ts'
-import { toJson } from './output/output.ts'
-import { type Format } from './output/output.ts'
+import { type Format, toJson } from './output/output.ts'
 import { type Palette, visible } from './output/text.ts'
 
 /** Where a stack helps whoever writes pabal; everybody else needs the code and the remedy. */
@@ -31,13 +30,17 @@ export const usageOf = (error: CommanderError): PabalError =>
   new PabalError('PABAL_USAGE', error.message.replace(/^error: /, '').replaceAll('\n', ' '))
 
 /** Tells it, and gives the exit code. */
-export const report = (error: unknown, { format, paint }: { readonly format: Format; readonly paint: Palette }): number => {
+export const report = (
+  error: unknown,
+  { format, paint }: { readonly format: Format; readonly paint: Palette },
+): number => {
   const problem = problemOf(error)
   if (format === 'json' || format === 'jsonl') process.stderr.write(`${toJson({ error: problem })}\n`)
   else {
     process.stderr.write(`${paint.bad(problem.code ?? 'error').text}: ${visible(problem.message)}\n`)
     if (problem.remedy !== null) process.stderr.write(`  ${paint.dim('remedy:').text} ${visible(problem.remedy)}\n`)
   }
-  if (wantsStack() && error instanceof Error) process.stderr.write(`${visible(error.stack ?? '').replaceAll('\\n', '\n')}\n`)
+  if (wantsStack() && error instanceof Error)
+    process.stderr.write(`${visible(error.stack ?? '').replaceAll('\\n', '\n')}\n`)
   return problem.exit
 }

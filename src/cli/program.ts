@@ -63,9 +63,9 @@ export const createProgram = (runner: Runner): Command => {
   ])
     program.addCommand(inherit(command, program))
   return program.addHelpText(
-      'after',
-      '\nExit codes: 0 ok, 1 failed, 2 usage or confirmation needed, 3 unreachable, 4 a check found a problem.',
-    )
+    'after',
+    '\nExit codes: 0 ok, 1 failed, 2 usage or confirmation needed, 3 unreachable, 4 a check found a problem.',
+  )
 }
 
 const inherit = (command: Command, parent: Command): Command => {

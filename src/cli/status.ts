@@ -1,6 +1,7 @@
 /** `pabal status`: what needs a person first, then every context and consumer. */
 
 import { Command } from 'commander'
+import { PabalError } from '../core/errors.ts'
 import type { ConsumerStatus } from '../operate/consumer-status.ts'
 import type { Concern } from '../operate/concerns.ts'
 import { type AppStatus, type ContextStatus, statusOf } from '../operate/status.ts'
@@ -18,15 +19,21 @@ export const statusCommand = (act: Act): Command =>
     .option('--check', 'exit with 4 when something needs a person')
     .action(act(status))
 
-const status = async (invocation: Invocation, { check }: { check?: boolean }): Promise<number> => {
+const status = async (invocation: Invocation, { check }: { check?: boolean }): Promise<void> => {
   const { output } = invocation
   const found = await statusOf(await invocation.operated())
   output.answer({
     json: found,
     rows: found.contexts.flatMap(({ consumers }) => consumers),
-    text: [...concernLines(output, found.concerns), plain(''), ...found.contexts.flatMap((context) => contextLines(output, found, context))],
+    text: [
+      ...concernLines(output, found.concerns),
+      plain(''),
+      ...found.contexts.flatMap((context) => contextLines(output, found, context)),
+    ],
   })
-  return check === true && found.concerns.some(({ level }) => level === 'problem') ? 4 : 0
+  const problems = found.concerns.filter(({ level }) => level === 'problem').length
+  if (check === true && problems > 0)
+    throw new PabalError('PABAL_CHECK_FAILED', `${count(problems, 'thing')} ${problems === 1 ? 'needs' : 'need'} a person`)
 }
 
 /** The problem, then what to type. */
@@ -48,7 +55,11 @@ const concernLines = (output: Output, concerns: readonly Concern[]): Painted[] =
   ]
 }
 
-const contextLines = (output: Output, { at }: AppStatus, { context, title, database, log, consumers }: ContextStatus): Painted[] => {
+const contextLines = (
+  output: Output,
+  { at }: AppStatus,
+  { context, title, database, log, consumers }: ContextStatus,
+): Painted[] => {
   const { paint } = output
   const last = log.lastAt === null ? '' : `, the last ${output.time(log.lastAt, at)}`
   const kept = log.oldest > 1 && log.events > 0 ? `, kept from position ${number(log.oldest)}` : ''

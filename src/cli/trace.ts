@@ -53,7 +53,13 @@ const treeLines = (output: Output, found: Trace, asked: string, nowMs: number): 
 
 const all = (event: TracedEvent): TracedEvent[] => [event, ...event.effects.flatMap(all)]
 
-const branches = (output: Output, events: readonly TracedEvent[], margin: string, asked: string, nowMs: number): Painted[] =>
+const branches = (
+  output: Output,
+  events: readonly TracedEvent[],
+  margin: string,
+  asked: string,
+  nowMs: number,
+): Painted[] =>
   events.flatMap((event, index) => {
     const last = index === events.length - 1
     const under = `${margin}${last ? '   ' : '│  '}`
@@ -66,7 +72,9 @@ const branches = (output: Output, events: readonly TracedEvent[], margin: string
       ...event.deliveries.flatMap((delivery) => [
         line`${paint.dim(under + rail)}${deliveryLine(output, delivery, nowMs)}`,
         ...(delivery.state === 'dead'
-          ? [line`${paint.dim(under + rail)}  ${output.next(`pabal dead show ${event.id} --consumer ${delivery.context}/${delivery.consumer}`)}`]
+          ? [
+              line`${paint.dim(under + rail)}  ${output.next(`pabal dead show ${event.id} --consumer ${delivery.context}/${delivery.consumer}`)}`,
+            ]
           : []),
       ]),
       ...branches(output, event.effects, under, asked, nowMs),

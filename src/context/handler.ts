@@ -117,8 +117,8 @@ const retryOf = (what: string, retry: RetryPolicy | 'none' = {}): DurableSpec['r
   if (retry === 'none') return { attempts: 1, firstMs: 0, maxMs: 0 }
   return {
     attempts: positive(retry.attempts ?? 8, `${what}: retry.attempts`),
-    firstMs: durationMs(retry.first ?? retry.firstMs ?? 1_000, `${what}: retry.first`),
-    maxMs: durationMs(retry.max ?? retry.maxMs ?? 300_000, `${what}: retry.max`),
+    firstMs: durationMs(retry.first ?? 1_000, `${what}: retry.first`),
+    maxMs: durationMs(retry.max ?? 300_000, `${what}: retry.max`),
     ...(retry.decide === undefined ? {} : { decide: retry.decide }),
   }
 }

@@ -2,7 +2,7 @@
 
 import { type Duration, durationMs } from '../core/duration.ts'
 
-/** How a failing event is tried again: so often, with a delay that doubles from `firstMs` to `maxMs`, with jitter. */
+/** How a failing event is tried again: so often, with a delay that doubles from `first` to `max`, with jitter. */
 export interface RetryPolicy {
   /** Runs of the handler altogether. Default 8. */
   readonly attempts?: number
@@ -10,9 +10,6 @@ export interface RetryPolicy {
   readonly first?: Duration
   /** Longest delay. Default 5 min. */
   readonly max?: Duration
-  /** The same in milliseconds; `first` and `max` win. */
-  readonly firstMs?: number
-  readonly maxMs?: number
   /** Decides per error; undefined leaves it to the rest of the policy. */
   readonly decide?: (error: unknown, attempt: number) => RetryDecision | undefined
 }

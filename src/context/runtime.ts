@@ -237,7 +237,8 @@ export class ContextRuntime {
     options: UnitOptions,
   ): Promise<void> {
     const unit = this.#begin(scope, options, undefined)
-    const origin = scope.cause ?? scope.root
+    // With an idempotency key it is a request of its own, also where many are received in one transaction.
+    const origin = scope.cause ?? (options.idempotencyKey === undefined ? scope.root : undefined)
     const cause: Cause = {
       id: command.id,
       correlationId: origin?.correlationId ?? command.id,

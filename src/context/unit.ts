@@ -34,7 +34,7 @@ export interface Handling {
 }
 
 export interface ExternalHandling extends Handling {
-  /** Stable over retries and takeovers: `<consumer>:<event id>`. Pass it to whatever is called. */
+  /** Stable over retries and takeovers: `<context>/<consumer>:<event id>`. Pass it to whatever is called. */
   readonly idempotencyKey: string
 }
 

@@ -136,8 +136,10 @@ export class EventRecord implements Envelope {
     return this.definition.type
   }
 
-  /** @throws PABAL_UNKNOWN_EVENT_VERSION, PABAL_UPCAST_FAILED */
+  /** @throws PABAL_UNKNOWN_EVENT_VERSION, PABAL_UPCAST_FAILED, PABAL_PUBLICATION_FAILED */
   get data(): unknown {
+    // What could not be published is still the private payload: nobody else's to read.
+    if (this.failure !== undefined) throw this.failure
     if (this.#data === unparsed) this.#data = upcast(this.definition, this.version, JSON.parse(this.text))
     return this.#data
   }

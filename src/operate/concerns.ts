@@ -16,7 +16,11 @@ const stalledMs = 60_000
 
 const many = (count: number, what: string): string => `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`
 
-type Judge = (status: ConsumerStatus, limits: Limits, nowMs: number) => Omit<Concern, 'context' | 'consumer'> | undefined
+type Judge = (
+  status: ConsumerStatus,
+  limits: Limits,
+  nowMs: number,
+) => Omit<Concern, 'context' | 'consumer'> | undefined
 
 const problem = (title: string, detail: string, command?: string, remedy?: string): ReturnType<Judge> => ({
   level: 'problem',
@@ -75,7 +79,11 @@ const judges: readonly Judge[] = [
   },
   (status) =>
     (status.late ?? 0) > 0
-      ? problem('late', `${many(status.late!, 'event')} not handled within ${status.withinMs} ms`, `pabal trace ${status.oldest?.id ?? ''}`.trim())
+      ? problem(
+          'late',
+          `${many(status.late!, 'event')} not handled within ${status.withinMs} ms`,
+          `pabal trace ${status.oldest?.id ?? ''}`.trim(),
+        )
       : undefined,
   (status) =>
     status.state === 'active' &&
@@ -83,7 +91,12 @@ const judges: readonly Judge[] = [
     (status.lagEvents ?? 0) > 0 &&
     (status.lagMs ?? 0) > stalledMs &&
     !status.lanes.some(({ leased }) => leased)
-      ? problem('not moving', `${many(status.lagEvents!, 'event')} to handle, and no process works on it`, undefined, 'start the app')
+      ? problem(
+          'not moving',
+          `${many(status.lagEvents!, 'event')} to handle, and no process works on it`,
+          undefined,
+          'start the app',
+        )
       : undefined,
   (status) =>
     status.handler || status.state === 'new'

@@ -82,7 +82,9 @@ export const consumerStatuses = async (operated: Operated, context: OperatedCont
       }),
     )
   for (const row of rows)
-    for (const source of new Set(cursors.filter(({ consumer }) => consumer === row.name).map((cursor) => cursor.source)))
+    for (const source of new Set(
+      cursors.filter(({ consumer }) => consumer === row.name).map((cursor) => cursor.source),
+    ))
       if (!context.subscriptions.some((known) => known.name === row.name && known.source.name === source))
         statuses.push(
           await statusOf(operated, context, { consumer: row.name, source, subscription: undefined, row, cursors }),
@@ -109,7 +111,9 @@ const statusOf = async (
   const parked = await parkedOf(context, consumer, source)
   const sourceLog = logs.find((known) => known.context === source)
   const oldest =
-    sourceLog === undefined ? undefined : await oldestUnhandled({ context, consumer, sourceLog, source: log, lanes, row })
+    sourceLog === undefined
+      ? undefined
+      : await oldestUnhandled({ context, consumer, sourceLog, source: log, lanes, row })
   return {
     context: context.context,
     consumer,
@@ -150,7 +154,13 @@ const stateOf = (row: ConsumerRow | undefined, lanes: readonly CursorRow[]): Con
   return row.breaker_until_ms === null ? 'active' : 'held'
 }
 
-const unhandled = ({ id, type, key, position, timeMs }: EventRecord): UnhandledEvent => ({ id, type, key, position, at: timeMs })
+const unhandled = ({ id, type, key, position, timeMs }: EventRecord): UnhandledEvent => ({
+  id,
+  type,
+  key,
+  position,
+  at: timeMs,
+})
 
 const lagOf = async (source: EventSource, lanes: readonly CursorRow[], laneCount: number): Promise<number> => {
   let events = 0

@@ -96,9 +96,18 @@ export const planConsumer = async (address: ConsumerAddress): Promise<ConsumerPl
 const namePattern = /^[a-z][a-z0-9_-]{0,99}$/
 
 /** @throws PABAL_CONSUMER_NAME_TAKEN, PABAL_USAGE for what is no name */
-export const rename = async (operated: Operated, address: ConsumerAddress, to: string, operator: Operator): Promise<void> => {
+export const rename = async (
+  operated: Operated,
+  address: ConsumerAddress,
+  to: string,
+  operator: Operator,
+): Promise<void> => {
   const { context, consumer } = address
-  if (!namePattern.test(to)) throw new PabalError('PABAL_USAGE', `'${to}' is not a name: lower case, digits, '-' and '_', at most 100 characters`)
+  if (!namePattern.test(to))
+    throw new PabalError(
+      'PABAL_USAGE',
+      `'${to}' is not a name: lower case, digits, '-' and '_', at most 100 characters`,
+    )
   await rowOf(address)
   await reportAs(operated, address, to)
   await context.database.transaction(async (session) => {
@@ -119,7 +128,10 @@ export const remove = async (operated: Operated, address: ConsumerAddress, opera
   const { context, consumer } = address
   await rowOf(address)
   if (context.subscriptions.some(({ name }) => name === consumer))
-    throw new PabalError('PABAL_USAGE', `'${context.context}/${consumer}' has a handler in this app; only a consumer without one is removed`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `'${context.context}/${consumer}' has a handler in this app; only a consumer without one is removed`,
+    )
   await context.database.transaction(async (session) => {
     await context.store.cursors.remove(session, consumer)
     await recordAction(operated, context, session, operator, {
@@ -139,7 +151,9 @@ const reportAs = async ({ logs }: Operated, { context, consumer }: ConsumerAddre
     const readers = await database.read((session) => store.readers.list(session))
     const known = readers.find(({ name }) => name === readerName(context.context, consumer))
     if (known !== undefined)
-      await database.transaction(async (session) => store.readers.report(session, readerName(context.context, to), known.position))
+      await database.transaction(async (session) =>
+        store.readers.report(session, readerName(context.context, to), known.position),
+      )
   }
 }
 

@@ -77,7 +77,11 @@ const statusOf = async (app: App, database: AppDatabase): Promise<DatabaseStatus
 }
 
 /** Opens a database for a look, and closes it. */
-export const withDatabase = async <R>(app: App, { source }: AppDatabase, look: (database: Database) => Promise<R>): Promise<R> => {
+export const withDatabase = async <R>(
+  app: App,
+  { source }: AppDatabase,
+  look: (database: Database) => Promise<R>,
+): Promise<R> => {
   const database = await source.open(app['~pabal'].environment, { existing: true })
   try {
     return await look(database)
@@ -95,10 +99,13 @@ const logOf = async (database: Database, context: string): Promise<DatabaseLog> 
 }
 
 /** The migrations that are not applied yet; a database that does not exist lacks all. */
-export const pendingMigrations = async (app: App): Promise<readonly { readonly database: string; readonly contexts: readonly string[] }[]> => {
+export const pendingMigrations = async (
+  app: App,
+): Promise<readonly { readonly database: string; readonly contexts: readonly string[] }[]> => {
   const pending: { database: string; contexts: string[] }[] = []
   for (const { database, contexts, error, migrations } of await databaseStatuses(app)) {
-    if (error !== null && error.code !== 'PABAL_STORE_UNREACHABLE') throw new PabalError('PABAL_STORE_UNREACHABLE', error.message)
+    if (error !== null && error.code !== 'PABAL_STORE_UNREACHABLE')
+      throw new PabalError('PABAL_STORE_UNREACHABLE', error.message)
     const lacks = (context: string) => migrations.some((state) => state.context === context && state.atMs === null)
     const lacking = contexts.filter((context) => error !== null || lacks(context))
     if (lacking.length > 0) pending.push({ database, contexts: lacking })
@@ -114,7 +121,11 @@ export const migrate = async (app: App, operator: Operator): Promise<readonly st
   for (const name of migrated) {
     const context = contextNamed(operated, name)
     await context.database.transaction(async (session) =>
-      recordAction(operated, context, session, operator, { type: 'pabal.database-migrated', key: databaseKey, what: {} }),
+      recordAction(operated, context, session, operator, {
+        type: 'pabal.database-migrated',
+        key: databaseKey,
+        what: {},
+      }),
     )
   }
   return migrated
@@ -127,7 +138,11 @@ export interface Backup {
 }
 
 /** Writes one consistent file per database while the app goes on. @throws PABAL_BACKUP_TARGET_EXISTS */
-export const backup = async (app: App, databases: readonly AppDatabase[], fileOf: (database: AppDatabase) => string): Promise<readonly Backup[]> => {
+export const backup = async (
+  app: App,
+  databases: readonly AppDatabase[],
+  fileOf: (database: AppDatabase) => string,
+): Promise<readonly Backup[]> => {
   const made: Backup[] = []
   for (const database of databases) {
     const file = fileOf(database)
@@ -161,14 +176,26 @@ export const planRestore = async (app: App, database: AppDatabase, file: string)
   const logs = database.contexts.map((context) => {
     const restored: BackedUpLog | undefined = backedUp.find((log) => log.context === context)
     if (restored === undefined)
-      throw new PabalError('PABAL_STORE_FOREIGN', `${file} holds no log of '${context}', but of ${backedUp.map((log) => `'${log.context}'`).join(', ')}`)
-    return { context, head: now.logs.find((log) => log.context === context)?.head ?? null, restoredHead: restored.position }
+      throw new PabalError(
+        'PABAL_STORE_FOREIGN',
+        `${file} holds no log of '${context}', but of ${backedUp.map((log) => `'${log.context}'`).join(', ')}`,
+      )
+    return {
+      context,
+      head: now.logs.find((log) => log.context === context)?.head ?? null,
+      restoredHead: restored.position,
+    }
   })
   return { database: database.source.label, file, logs }
 }
 
 /** Replaces a database by a backup. Every consumer of its logs notices, here and in other contexts (P8). @throws PABAL_RESTORE_IN_USE */
-export const restore = async (app: App, database: AppDatabase, plan: RestorePlan, operator: Operator): Promise<void> => {
+export const restore = async (
+  app: App,
+  database: AppDatabase,
+  plan: RestorePlan,
+  operator: Operator,
+): Promise<void> => {
   await database.source.restore(plan.file)
   // As the app would open it: an older backup is migrated.
   const open = await database.source.open(app['~pabal'].environment)

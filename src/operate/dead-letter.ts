@@ -2,6 +2,7 @@
 
 import { describeError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
+import { idempotencyKeyOf } from '../subscription/external-effects.ts'
 import { type DeadLetter, deadLetterOf, eventsOf, type FoundDeadLetter, handlerOf } from './dead-letters.ts'
 
 export interface DeadLetterDetail extends DeadLetter {
@@ -13,7 +14,12 @@ export interface DeadLetterDetail extends DeadLetter {
   readonly correlationId: string | null
   readonly at: number | null
   /** The next events of the key that the cursor has passed. */
-  readonly behind: readonly { readonly id: string; readonly type: string; readonly sequence: number; readonly at: number }[]
+  readonly behind: readonly {
+    readonly id: string
+    readonly type: string
+    readonly sequence: number
+    readonly at: number
+  }[]
   readonly retry: {
     readonly effects: 'database' | 'external'
     /** Runs that the handler gets after a retry, until its policy is exhausted. */
@@ -43,7 +49,10 @@ export const showDead = async (found: FoundDeadLetter): Promise<DeadLetterDetail
   }
 }
 
-const payloadOf = ({ row }: FoundDeadLetter, event: EventRecord | undefined): Pick<DeadLetterDetail, 'data' | 'dataError'> => {
+const payloadOf = (
+  { row }: FoundDeadLetter,
+  event: EventRecord | undefined,
+): Pick<DeadLetterDetail, 'data' | 'dataError'> => {
   if (row.edited !== null) return { data: JSON.parse(row.edited.data), dataError: null }
   if (event === undefined) return { data: null, dataError: 'the event is not in the log' }
   try {
@@ -60,7 +69,10 @@ const retryOf = (found: FoundDeadLetter): DeadLetterDetail['retry'] => {
   return {
     effects: spec.effects,
     attempts: spec.retry.attempts,
-    idempotencyKey: spec.effects === 'external' ? `${name}:${row.edited?.id ?? row.event_id}` : null,
+    idempotencyKey:
+      spec.effects === 'external'
+        ? idempotencyKeyOf(found.context.context, name, row.edited?.id ?? row.event_id)
+        : null,
     whenExhausted: typeof spec.onExhausted === 'string' ? spec.onExhausted : 'raise an event',
   }
 }

@@ -33,7 +33,12 @@ export interface DeadLetter {
   /** Runs of the handler so far. */
   readonly attempts: number
   readonly nextAttemptAt: number | null
-  readonly error: { readonly name: string; readonly message: string; readonly code: string | null; readonly fingerprint: string }
+  readonly error: {
+    readonly name: string
+    readonly message: string
+    readonly code: string | null
+    readonly fingerprint: string
+  }
   /** What failed for the same reason has the same. */
   readonly group: string
   readonly firstFailedAt: number
@@ -74,7 +79,8 @@ export const filtersOf = async (
   operated: Operated,
   { context, consumer, key, type, group, status = 'dead' }: DeadFilter,
 ): Promise<readonly { readonly context: OperatedContext; readonly filter: ParkedFilter }[]> => {
-  const qualified = consumer === undefined || context === undefined || consumer.includes('/') ? consumer : `${context}/${consumer}`
+  const qualified =
+    consumer === undefined || context === undefined || consumer.includes('/') ? consumer : `${context}/${consumer}`
   const address = qualified === undefined ? undefined : await consumerNamed(operated, qualified)
   const contexts = address === undefined ? contextsNamed(operated, context) : [address.context]
   const filters = contexts.map((each) => ({
@@ -89,7 +95,9 @@ const narrowed = async (
   group: string,
 ) => {
   for (const { context, filter } of filters) {
-    const groups = await context.database.read((session) => context.store.parking.groups(session, { ...filter, status: undefined }))
+    const groups = await context.database.read((session) =>
+      context.store.parking.groups(session, { ...filter, status: undefined }),
+    )
     const found = groups.find(({ consumer, fingerprint }) => groupOf(context.context, consumer, fingerprint) === group)
     if (found !== undefined)
       return [{ context, filter: { ...filter, consumer: found.consumer, fingerprint: found.fingerprint } }]
@@ -98,7 +106,11 @@ const narrowed = async (
 }
 
 /** The newest first. */
-export const listDead = async (operated: Operated, filter: DeadFilter, limit: number): Promise<readonly DeadLetter[]> => {
+export const listDead = async (
+  operated: Operated,
+  filter: DeadFilter,
+  limit: number,
+): Promise<readonly DeadLetter[]> => {
   const found: DeadLetter[] = []
   for (const { context, filter: own } of await filtersOf(operated, filter)) {
     const rows = await context.database.read((session) => context.store.parking.list(session, own, limit))
@@ -130,22 +142,28 @@ export const groupDead = async (operated: Operated, filter: DeadFilter): Promise
       ...(await context.database.read(async (session) => {
         const rows = await context.store.parking.groups(session, own)
         return Promise.all(
-          rows.map(async ({ consumer, source, status, fingerprint, keys, waiting, first_failed_ms, last_failed_ms }) => {
-            const [newest] = await context.store.parking.list(session, { ...own, consumer, source, status, fingerprint }, 1)
-            return {
-              group: groupOf(context.context, consumer, fingerprint),
-              context: context.context,
-              consumer,
-              source,
-              status,
-              fingerprint,
-              keys,
-              waiting,
-              firstFailedAt: first_failed_ms,
-              lastFailedAt: last_failed_ms,
-              newest: deadLetterOf(context, newest!),
-            }
-          }),
+          rows.map(
+            async ({ consumer, source, status, fingerprint, keys, waiting, first_failed_ms, last_failed_ms }) => {
+              const [newest] = await context.store.parking.list(
+                session,
+                { ...own, consumer, source, status, fingerprint },
+                1,
+              )
+              return {
+                group: groupOf(context.context, consumer, fingerprint),
+                context: context.context,
+                consumer,
+                source,
+                status,
+                fingerprint,
+                keys,
+                waiting,
+                firstFailedAt: first_failed_ms,
+                lastFailedAt: last_failed_ms,
+                newest: deadLetterOf(context, newest!),
+              }
+            },
+          ),
         )
       })),
     )
@@ -179,14 +197,20 @@ export const deadLetterOf = (context: OperatedContext, row: ParkedKey): DeadLett
 
 const editOf = ({ id, by, reason }: EditedEvent) => ({ id, by, reason })
 
-export const subscriptionOf = ({ subscriptions }: OperatedContext, { consumer, source }: ParkedKey): Subscription | undefined =>
-  subscriptions.find((known) => known.name === consumer && known.source.name === source)
+export const subscriptionOf = (
+  { subscriptions }: OperatedContext,
+  { consumer, source }: ParkedKey,
+): Subscription | undefined => subscriptions.find((known) => known.name === consumer && known.source.name === source)
 
 /**
  * The one dead letter that an event's id (or consumer and key) names.
  * @throws PABAL_DEAD_LETTER_UNKNOWN; PABAL_USAGE when several match, naming them
  */
-export const findDead = async (operated: Operated, id: string | undefined, filter: DeadFilter): Promise<FoundDeadLetter> => {
+export const findDead = async (
+  operated: Operated,
+  id: string | undefined,
+  filter: DeadFilter,
+): Promise<FoundDeadLetter> => {
   const found: FoundDeadLetter[] = []
   for (const { context, filter: own } of await filtersOf(operated, { status: 'all', ...filter })) {
     const rows = await context.database.read((session) =>

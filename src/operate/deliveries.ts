@@ -114,7 +114,11 @@ const parkedState = ({ sequence, status, attempts, next_ms, error }: ParkedKey, 
   error: `${error.name}: ${error.message}`,
 })
 
-const laneOf = (cursors: readonly CursorRow[], consumer: ConsumerRow | undefined, key: string): CursorRow | undefined => {
+const laneOf = (
+  cursors: readonly CursorRow[],
+  consumer: ConsumerRow | undefined,
+  key: string,
+): CursorRow | undefined => {
   if (cursors.length <= 1) return cursors[0]
   return cursors.find(({ lane }) => lane === slotOf(key) % (consumer?.lanes ?? 1))
 }

@@ -39,7 +39,14 @@ export const diagnose = async (app: App): Promise<readonly Diagnosis[]> => {
   found.push(...concerns.map(finding))
   for (const { context, consumers } of contexts)
     if (!concerns.some((concern) => concern.context === context))
-      found.push(finding({ level: 'ok', title: 'consumers', context, detail: `${consumers.length} of '${context}', nothing needs a person` }))
+      found.push(
+        finding({
+          level: 'ok',
+          title: 'consumers',
+          context,
+          detail: `${consumers.length} of '${context}', nothing needs a person`,
+        }),
+      )
   return found
 }
 
@@ -88,7 +95,9 @@ const diagnoseTypes = async ({ context, database, store, runtime }: OperatedCont
         }),
       )
   }
-  return found.length > 0 ? found : [finding({ level: 'ok', title: 'types', context, detail: `every type in the log of '${context}' is defined` })]
+  return found.length > 0
+    ? found
+    : [finding({ level: 'ok', title: 'types', context, detail: `every type in the log of '${context}' is defined` })]
 }
 
 const diagnoseNames = ({ context, runtime }: OperatedContext): readonly Diagnosis[] =>
@@ -97,7 +106,10 @@ const diagnoseNames = ({ context, runtime }: OperatedContext): readonly Diagnosi
     return warning === undefined ? [] : [finding({ level: 'warning', title: 'name', context, detail: warning })]
   })
 
-const diagnoseKeys = async ({ environment }: Operated, { context, database, store }: OperatedContext): Promise<readonly Diagnosis[]> => {
+const diagnoseKeys = async (
+  { environment }: Operated,
+  { context, database, store }: OperatedContext,
+): Promise<readonly Diagnosis[]> => {
   const old = await database.read((session) => store.units.countBefore(session, environment.now() - oldKeysMs))
   if (old <= oldKeysMax) return []
   return [

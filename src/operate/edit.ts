@@ -33,7 +33,10 @@ export const planEdit = async ({ limits }: Operated, found: FoundDeadLetter, jso
   const after = definition['~pabal'].parse(decodeJson(json, limits, `the new payload of ${row.type}`))
   const key = definition['~pabal'].key(after)
   if (key !== row.key)
-    throw new PabalError('PABAL_PAYLOAD_INVALID', `${row.type}: the new payload has the key ${JSON.stringify(key)}, the event's is ${JSON.stringify(row.key)}`)
+    throw new PabalError(
+      'PABAL_PAYLOAD_INVALID',
+      `${row.type}: the new payload has the key ${JSON.stringify(key)}, the event's is ${JSON.stringify(row.key)}`,
+    )
   const { data } = await showDead(found)
   return { before: data, after, text: encodeJson(after, limits, row.type) }
 }
@@ -41,16 +44,25 @@ export const planEdit = async ({ limits }: Operated, found: FoundDeadLetter, jso
 const definitionOf = (found: FoundDeadLetter): EntryDefinition => {
   const { row } = found
   const definition = handlerOf(found).spec.definitions.find(({ type }) => type === row.type)
-  if (definition === undefined) throw new PabalError('PABAL_UNKNOWN_EVENT_TYPE', `'${row.consumer}' does not handle ${row.type}`)
+  if (definition === undefined)
+    throw new PabalError('PABAL_UNKNOWN_EVENT_TYPE', `'${row.consumer}' does not handle ${row.type}`)
   return definition
 }
 
 /** Puts the planned copy in place and lets the key be tried at once; its id. @throws PABAL_PLAN_CHANGED */
-export const edit = async (operated: Operated, found: FoundDeadLetter, plan: EditPlan, operator: Editor): Promise<string> => {
+export const edit = async (
+  operated: Operated,
+  found: FoundDeadLetter,
+  plan: EditPlan,
+  operator: Editor,
+): Promise<string> => {
   const { context, row } = found
   const [original] = await eventsOf(found, 1)
   if (original?.sequence !== row.sequence)
-    throw new PabalError('PABAL_EVENT_UNKNOWN', `number ${row.sequence} of key ${JSON.stringify(row.key)} is not in the log`)
+    throw new PabalError(
+      'PABAL_EVENT_UNKNOWN',
+      `number ${row.sequence} of key ${JSON.stringify(row.key)} is not in the log`,
+    )
   const id = operated.environment.id()
   await context.database.transaction(async (session) => {
     const current = await context.store.parking.get(session, row.consumer, row.source, row.key)

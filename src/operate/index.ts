@@ -42,7 +42,14 @@ export {
   type LogRange,
   listEvents,
 } from './log.ts'
-export { type ConsumerAddress, consumerNamed, type Operated, type OperatedContext, type Operator, operate } from './operated.ts'
+export {
+  type ConsumerAddress,
+  consumerNamed,
+  type Operated,
+  type OperatedContext,
+  type Operator,
+  operate,
+} from './operated.ts'
 export { countEvents, countUserEvents, type LogSize } from './operator-events.ts'
 export { awaitOutcome, type Outcome } from './outcome.ts'
 export { planReset, type ResetPlan, type ResetTarget, reset } from './reset.ts'

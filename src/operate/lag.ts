@@ -27,7 +27,9 @@ export const oldestUnhandled = async (place: Place): Promise<EventRecord | undef
   if (place.source !== undefined)
     for (const { lane, position } of place.lanes)
       found.push(await firstAfter(place.source, position, { lane, lanes: place.row?.lanes ?? 1 }))
-  return found.reduce((oldest, event) => (event === undefined || (oldest?.timeMs ?? Infinity) <= event.timeMs ? oldest : event))
+  return found.reduce((oldest, event) =>
+    event === undefined || (oldest?.timeMs ?? Infinity) <= event.timeMs ? oldest : event,
+  )
 }
 
 const oldestParked = async ({ context, consumer, sourceLog }: Place): Promise<EventRecord | undefined> => {
@@ -61,7 +63,8 @@ export const countLate = async (
   deadlineMs: number,
 ): Promise<number> => {
   let late = 0
-  for (const { lane, position } of lanes) late += await lateAfter(source, position, { lane, lanes: laneCount }, deadlineMs)
+  for (const { lane, position } of lanes)
+    late += await lateAfter(source, position, { lane, lanes: laneCount }, deadlineMs)
   for await (const { events } of parkedEvents(context, consumer, source, lanes)) {
     late += events.filter(({ timeMs }) => timeMs < deadlineMs).length
     if (late >= lateMax) break

@@ -40,12 +40,17 @@ export const listEvents = async (
 ): Promise<readonly LoggedEvent[]> => {
   const logs = await selectLogs(operated, filter)
   if (logs.length > 1 && (after !== undefined || before !== undefined))
-    throw new PabalError('PABAL_USAGE', `a position belongs to one log: add --context (${logs.map(({ log }) => log.context).join(', ')})`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `a position belongs to one log: add --context (${logs.map(({ log }) => log.context).join(', ')})`,
+    )
   const found: LoggedEvent[] = []
   for (const { log, types } of logs) {
     const rows =
       after === undefined
-        ? await log.database.read((session) => log.store.log.readBefore(session, { before, types, key: filter.key, limit }))
+        ? await log.database.read((session) =>
+            log.store.log.readBefore(session, { before, types, key: filter.key, limit }),
+          )
         : await firstAfter(log, types, filter.key, { after, before, limit })
     found.push(...rows.map((row) => loggedEvent(log, row)))
   }
@@ -69,7 +74,10 @@ const selectLogs = async (operated: Operated, { context, types }: LogFilter) => 
     if (matching.length > 0) selected.push({ log, types: matching })
   }
   if (selected.length === 0)
-    throw new PabalError('PABAL_USAGE', `no event type matches ${types?.join(', ')}; there are ${[...known].toSorted().join(', ')}`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `no event type matches ${types?.join(', ')}; there are ${[...known].toSorted().join(', ')}`,
+    )
   return selected
 }
 
@@ -79,29 +87,45 @@ const matches = (pattern: string, name: string): boolean =>
 const literal = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 
 const firstAfter = async (
-  { database, store }: OperatedLog,
+  log: OperatedLog,
   types: readonly string[] | undefined,
   key: string | undefined,
   { after, before = Number.MAX_SAFE_INTEGER, limit }: LogRange & { readonly after: number },
 ): Promise<readonly StoredEvent[]> => {
   const found: StoredEvent[] = []
-  for (let from = key === undefined ? after : 1, more = true; more && found.length < limit; ) {
-    const rows = await database.read(async (session) => {
-      if (key !== undefined) {
-        const events = await store.log.readKey(session, key, { from, types, limit: perRead })
-        more = events.length === perRead
-        from = (events.at(-1)?.sequence ?? 0) + 1
-        return events
-      }
-      const { events, through } = await store.log.readAfter(session, { after: from, types, limit: perRead })
-      more = through > from && through + 1 < before
-      from = through
-      return events
-    })
-    found.push(...rows.filter(({ position }) => position > after && position < before))
+  const read = key === undefined ? pageOfLog(log, types) : pageOfKey(log, types, key)
+  for (let from: number | undefined = key === undefined ? after : 0; from !== undefined && found.length < limit; ) {
+    if (key === undefined && from >= before) break
+    const page: Page = await read(from)
+    found.push(...page.events.filter(({ position }) => position > after && position < before))
+    from = page.next
   }
   return found.slice(0, limit)
 }
+
+interface Page {
+  readonly events: readonly StoredEvent[]
+  /** Where the next page begins; undefined at the end. */
+  readonly next: number | undefined
+}
+
+const pageOfLog =
+  ({ database, store }: OperatedLog, types: readonly string[] | undefined) =>
+  async (after: number): Promise<Page> => {
+    const { events, through } = await database.read((session) =>
+      store.log.readAfter(session, { after, types, limit: perRead }),
+    )
+    return { events, next: through > after ? through : undefined }
+  }
+
+const pageOfKey =
+  ({ database, store }: OperatedLog, types: readonly string[] | undefined, key: string) =>
+  async (after: number): Promise<Page> => {
+    const events = await database.read((session) =>
+      store.log.readKey(session, key, { from: after + 1, types, limit: perRead }),
+    )
+    return { events, next: events.length === perRead ? events.at(-1)!.sequence : undefined }
+  }
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
@@ -113,10 +137,16 @@ export const findEvent = async (operated: Operated, reference: string, context?:
   if (uuid.test(reference)) return findById(operated, reference.toLowerCase(), context)
   const [, named = context, digits] = /^(?:([a-z][a-z0-9_]*):)?([1-9][0-9]{0,14})$/.exec(reference) ?? []
   if (digits === undefined)
-    throw new PabalError('PABAL_USAGE', `'${reference}' is neither an event's id nor a position such as 42 or ordering:42`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `'${reference}' is neither an event's id nor a position such as 42 or ordering:42`,
+    )
   const logs = logsNamed(operated, named)
   if (logs.length > 1)
-    throw new PabalError('PABAL_USAGE', `position ${digits} of which log? ${logs.map((log) => `${log.context}:${digits}`).join(', ')}`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `position ${digits} of which log? ${logs.map((log) => `${log.context}:${digits}`).join(', ')}`,
+    )
   const log = logs[0]!
   const row = await log.database.read((session) => log.store.log.at(session, Number(digits)))
   if (row === undefined) throw new PabalError('PABAL_EVENT_UNKNOWN', `position ${digits} of '${log.context}'`)
@@ -142,10 +172,13 @@ export async function* followEvents(
 ): AsyncGenerator<LoggedEvent> {
   const logs = await selectLogs(operated, filter)
   const from = new Map<OperatedLog, number>()
-  for (const { log } of logs) from.set(log, (await log.database.read((session) => log.store.log.head(session))).position)
+  for (const { log } of logs)
+    from.set(log, (await log.database.read((session) => log.store.log.head(session))).position)
   if (recent > 0) {
     const there = await listEvents(operated, filter, { limit: recent })
-    yield* there.filter((event) => logs.some(({ log }) => log.context === event.context && event.position <= from.get(log)!))
+    yield* there.filter((event) =>
+      logs.some(({ log }) => log.context === event.context && event.position <= from.get(log)!),
+    )
   }
   while (!signal.aborted) {
     // Listen before looking: what commits meanwhile rings.

@@ -59,7 +59,12 @@ export const operate = async (app: App): Promise<Operated> => {
   return { contexts, logs: [...logs.values()], environment, limits }
 }
 
-const logOf = ({ bound, database, store, bell }: OpenedApp['logs'] extends ReadonlyMap<string, infer L> ? L : never): OperatedLog => {
+const logOf = ({
+  bound,
+  database,
+  store,
+  bell,
+}: OpenedApp['logs'] extends ReadonlyMap<string, infer L> ? L : never): OperatedLog => {
   const { title, events, messages } = bound['~pabal'].context['~pabal']
   return {
     context: store.name,
@@ -119,7 +124,11 @@ export const consumerNamed = async (operated: Operated, name: string): Promise<C
 }
 
 /** Those with a handler here, and those that the store knows. */
-export const consumersOf = async ({ database, store, subscriptions }: OperatedContext): Promise<ReadonlySet<string>> => {
+export const consumersOf = async ({
+  database,
+  store,
+  subscriptions,
+}: OperatedContext): Promise<ReadonlySet<string>> => {
   const stored = await database.read((session) => store.cursors.consumers(session))
   return new Set([...subscriptions, ...stored].map(({ name }) => name))
 }

@@ -91,7 +91,11 @@ export const countEvents = ({ database, store }: OperatedLog): Promise<LogSize> 
   })
 
 /** The user's events in all logs of an app's own contexts. */
-export const countUserEvents = async ({ contexts }: { readonly contexts: readonly OperatedContext[] }): Promise<number> => {
+export const countUserEvents = async ({
+  contexts,
+}: {
+  readonly contexts: readonly OperatedContext[]
+}): Promise<number> => {
   let events = 0
   for (const context of contexts) events += (await countEvents(context)).events
   return events

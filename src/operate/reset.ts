@@ -37,17 +37,17 @@ export interface ResetPlan {
  * Counts what a reset would do, and does nothing.
  * @throws PABAL_CONSUMER_NOT_RESETTABLE when a handler with external effects would go back, PABAL_USAGE for a target that is not there
  */
-export const planReset = async (
-  address: ConsumerAddress,
-  target: ResetTarget,
-  source?: string,
-): Promise<ResetPlan> => {
+export const planReset = async (address: ConsumerAddress, target: ResetTarget, source?: string): Promise<ResetPlan> => {
   const { context, consumer } = address
   const row = await context.database.read((session) => context.store.cursors.consumer(session, consumer))
   const chosen = subscriptionsOf(address, source)
-  if (row === undefined) throw new PabalError('PABAL_CONSUMER_UNKNOWN', `'${context.context}/${consumer}' was never started`)
+  if (row === undefined)
+    throw new PabalError('PABAL_CONSUMER_UNKNOWN', `'${context.context}/${consumer}' was never started`)
   if (typeof target === 'object' && chosen.length > 1)
-    throw new PabalError('PABAL_USAGE', `'${consumer}' reads several logs: add --source (${chosen.map((each) => each.source.name).join(', ')})`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `'${consumer}' reads several logs: add --source (${chosen.map((each) => each.source.name).join(', ')})`,
+    )
   const sources: SourcePlan[] = []
   for (const subscription of chosen) sources.push(await planSource(address, subscription, target, row.lanes))
   return {
@@ -61,13 +61,19 @@ export const planReset = async (
   }
 }
 
-const subscriptionsOf = ({ context, consumer }: ConsumerAddress, source: string | undefined): readonly Subscription[] => {
+const subscriptionsOf = (
+  { context, consumer }: ConsumerAddress,
+  source: string | undefined,
+): readonly Subscription[] => {
   const all = context.subscriptions.filter(({ name }) => name === consumer)
   if (all.length === 0)
     throw new PabalError('PABAL_CONSUMER_UNKNOWN', `'${context.context}/${consumer}' has no handler in this app`)
   const chosen = source === undefined ? all : all.filter((each) => each.source.name === source)
   if (chosen.length === 0)
-    throw new PabalError('PABAL_USAGE', `'${consumer}' does not read '${source}'; it reads ${all.map((each) => each.source.name).join(', ')}`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `'${consumer}' does not read '${source}'; it reads ${all.map((each) => each.source.name).join(', ')}`,
+    )
   return chosen
 }
 
@@ -85,7 +91,8 @@ const planSource = async (
   const cursors = await cursorsOf(address, source.name)
   const head = await source.head()
   const to = target === 'beginning' ? 0 : target === 'now' ? head.position : target.position
-  if (to > head.position) throw new PabalError('PABAL_USAGE', `position ${to} is beyond the end of '${source.name}' (${head.position})`)
+  if (to > head.position)
+    throw new PabalError('PABAL_USAGE', `position ${to} is beyond the end of '${source.name}' (${head.position})`)
   // Where a restored log ends, what was handled beyond it is gone: going to its end is not going back.
   if (spec.effects === 'external' && cursors.some(({ position }) => to < Math.min(position, head.position)))
     throw new PabalError(
@@ -95,7 +102,10 @@ const planSource = async (
   let again = 0
   let leftOut = 0
   for (const { lane, position } of cursors) {
-    const [old, next] = [await source.count(position, { lane, lanes: laneCount }), await source.count(to, { lane, lanes: laneCount })]
+    const [old, next] = [
+      await source.count(position, { lane, lanes: laneCount }),
+      await source.count(to, { lane, lanes: laneCount }),
+    ]
     if (to < position) again += next - old
     else leftOut += old - next
   }
@@ -112,7 +122,12 @@ const planSource = async (
   }
 }
 
-const parkedBefore = async ({ context, consumer }: ConsumerAddress, source: EventSource, cursors: readonly CursorRow[], to: number) => {
+const parkedBefore = async (
+  { context, consumer }: ConsumerAddress,
+  source: EventSource,
+  cursors: readonly CursorRow[],
+  to: number,
+) => {
   const sum = { keys: 0, before: 0, after: 0 }
   for await (const { events } of parkedEvents(context, consumer, source, cursors)) {
     const before = events.filter(({ position }) => position <= to).length
@@ -136,7 +151,10 @@ export const reset = async (
 ): Promise<void> => {
   const { context, consumer } = address
   if (expected !== undefined && plan.again !== expected)
-    throw new PabalError('PABAL_PLAN_CHANGED', `${expected} events were planned to be handled again, it would be ${plan.again} now`)
+    throw new PabalError(
+      'PABAL_PLAN_CHANGED',
+      `${expected} events were planned to be handled again, it would be ${plan.again} now`,
+    )
   const moves: { readonly source: string; readonly from: readonly number[]; readonly place: Place }[] = []
   for (const { source, from, to } of plan.sources) {
     const log = subscriptionsOf(address, source)[0]!.source
@@ -151,7 +169,10 @@ export const reset = async (
     for (const { source, from, place } of moves) {
       const now = cursors.filter((cursor) => cursor.source === source).map(({ position }) => position)
       if (now.join() !== from.join())
-        throw new PabalError('PABAL_PLAN_CHANGED', `'${consumer}' has moved from ${from.join(', ')} to ${now.join(', ')}; pause it first`)
+        throw new PabalError(
+          'PABAL_PLAN_CHANGED',
+          `'${consumer}' has moved from ${from.join(', ')} to ${now.join(', ')}; pause it first`,
+        )
       await context.store.cursors.reset(session, consumer, source, place)
     }
     if (row?.state === 'paused' && row.reason?.startsWith('PABAL_LOG_REWOUND') === true)
@@ -159,7 +180,10 @@ export const reset = async (
     await recordAction(operated, context, session, operator, {
       type: 'pabal.consumer-reset',
       key: consumerKey(consumer),
-      what: { consumer, sources: plan.sources.map(({ source, from, to, again, leftOut }) => ({ source, from, to, again, leftOut })) },
+      what: {
+        consumer,
+        sources: plan.sources.map(({ source, from, to, again, leftOut }) => ({ source, from, to, again, leftOut })),
+      },
     })
   })
   ring(context, consumer)

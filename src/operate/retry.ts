@@ -67,7 +67,13 @@ export const retryOne = async (operated: Operated, found: FoundDeadLetter, opera
     await recordAction(operated, context, session, operator, {
       type: 'pabal.dead-letter-retried',
       key: consumerKey(row.consumer),
-      what: { consumer: row.consumer, source: row.source, key: row.key, event: row.event_id, error: row.error.fingerprint },
+      what: {
+        consumer: row.consumer,
+        source: row.source,
+        key: row.key,
+        event: row.event_id,
+        error: row.error.fingerprint,
+      },
       ...(cause === undefined ? {} : { cause }),
     })
   })
@@ -121,5 +127,7 @@ export const retryAll = async (
 /** What was asked for, as it is recorded. */
 export const matchOf = ({ context, consumer, key, type, group }: DeadFilter): Record<string, string> =>
   Object.fromEntries(
-    Object.entries({ context, consumer, key, type, group }).filter((pair): pair is [string, string] => pair[1] !== undefined),
+    Object.entries({ context, consumer, key, type, group }).filter(
+      (pair): pair is [string, string] => pair[1] !== undefined,
+    ),
   )

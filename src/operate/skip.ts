@@ -55,7 +55,10 @@ export const skipAll = async (
   const plan = await planDead(operated, filter)
   checkPlan(plan, expected)
   if (plan.keys > skipsMax)
-    throw new PabalError('PABAL_USAGE', `${plan.keys} dead letters match; at most ${skipsMax} are skipped at once: narrow the filter`)
+    throw new PabalError(
+      'PABAL_USAGE',
+      `${plan.keys} dead letters match; at most ${skipsMax} are skipped at once: narrow the filter`,
+    )
   const sum = { skipped: 0, changed: 0 }
   for (const { context, filter: own } of await filtersOf(operated, { ...filter, status: 'dead' })) {
     const rows = await context.database.read((session) => context.store.parking.list(session, own, plan.keys))
@@ -151,12 +154,24 @@ const leaveOut = async (
   const current = (await store.parking.get(session, consumer, source, key))!
   if (event !== undefined) {
     await passInbox(store, session, inbox, key, { sequence, eventId: event.id, incarnation })
-    await goOn(store, session, current, event, { next, readThrough: head.position, position, waiting: current.waiting, nowMs })
+    await goOn(store, session, current, event, {
+      next,
+      readThrough: head.position,
+      position,
+      waiting: current.waiting,
+      nowMs,
+    })
     return
   }
   // The gap itself is left out: what waited for it follows at once, and was not counted as waiting.
   const passed = next === undefined ? sequence : previousOf(next)
   await passInbox(store, session, inbox, key, { sequence: passed, eventId: before ?? '', incarnation })
   const waiting = current.waiting + (next === undefined ? 0 : 1)
-  await goOn(store, session, current, { sequence: passed }, { next, readThrough: head.position, position, waiting, nowMs })
+  await goOn(
+    store,
+    session,
+    current,
+    { sequence: passed },
+    { next, readThrough: head.position, position, waiting, nowMs },
+  )
 }

@@ -46,7 +46,11 @@ const contextStatus = async (operated: Operated, context: OperatedContext): Prom
     title: context.title ?? null,
     database: context.database.label,
     log: { ...(await logStatus(context)), ...(await countEvents(context)) },
-    types: [...context.definitions.values()].map(({ type, title, version }) => ({ type, title: title ?? null, version })),
+    types: [...context.definitions.values()].map(({ type, title, version }) => ({
+      type,
+      title: title ?? null,
+      version,
+    })),
     consumers: await consumerStatuses(operated, context),
   }
 }

@@ -52,10 +52,24 @@ export const traceOf = async (
     throw new PabalError('PABAL_EVENT_UNKNOWN', `${id} is neither an event's id nor a correlation id`)
   const byId = new Map(found.map((event) => [event.row.id, event]))
   const parentOf = ({ row }: FoundEvent) => (row.causation_id === null ? undefined : byId.get(row.causation_id))
-  const roots = [...Map.groupBy(found.filter((event) => parentOf(event) === undefined), rootId).values()]
-  const shown = whole || asked === undefined ? roots : roots.filter((events) => events.some((event) => rootId(event) === rootId(rootOf(byId.get(id) ?? asked, parentOf))))
+  const roots = [
+    ...Map.groupBy(
+      found.filter((event) => parentOf(event) === undefined),
+      rootId,
+    ).values(),
+  ]
+  const shown =
+    whole || asked === undefined
+      ? roots
+      : roots.filter((events) =>
+          events.some((event) => rootId(event) === rootId(rootOf(byId.get(id) ?? asked, parentOf))),
+        )
   const startedAt = Math.min(...found.map(({ row }) => row.time_ms))
-  const build = await builder(operated, Map.groupBy(found, ({ row }) => row.causation_id), startedAt)
+  const build = await builder(
+    operated,
+    Map.groupBy(found, ({ row }) => row.causation_id),
+    startedAt,
+  )
   const traced: TraceRoot[] = []
   for (const events of shown) {
     const { causation_id } = events[0]!.row
@@ -83,7 +97,11 @@ const rootOf = (event: FoundEvent, parentOf: (event: FoundEvent) => FoundEvent |
   }
 }
 
-const builder = async (operated: Operated, effectsOf: ReadonlyMap<string | null, readonly FoundEvent[]>, startedAt: number) => {
+const builder = async (
+  operated: Operated,
+  effectsOf: ReadonlyMap<string | null, readonly FoundEvent[]>,
+  startedAt: number,
+) => {
   const deliveries = await Deliveries.open(operated)
   const build = async (event: FoundEvent): Promise<TracedEvent> => {
     const logged = loggedEvent(event.log, event.row)
@@ -107,7 +125,9 @@ const correlated = async ({ logs }: Operated, correlationId: string) => {
   const found: FoundEvent[] = []
   let truncated = false
   for (const log of logs) {
-    const rows = await log.database.read((session) => log.store.log.byCorrelation(session, correlationId, eventsMax + 1))
+    const rows = await log.database.read((session) =>
+      log.store.log.byCorrelation(session, correlationId, eventsMax + 1),
+    )
     if (rows.length > eventsMax) truncated = true
     found.push(...rows.slice(0, eventsMax).map((row) => ({ log, row })))
   }

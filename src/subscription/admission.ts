@@ -64,7 +64,10 @@ export class Admissions {
     if (this.#stream === undefined) return handle
     const head = this.#heads.get(event.key)
     if (head === undefined || head.incarnation === this.#incarnation) return this.#judge(event, head)
-    return this.#sameHistory(head, event).then((same) => (same ? this.#judge(event, head) : diverged(event, head)))
+    return this.#sameHistory(head, event).then((same) => {
+      if (same) return this.#judge(event, head)
+      return isOlder(event, head) ? pass : diverged(event, head)
+    })
   }
 
   #judge(event: EventRecord, head: InboxHead | undefined): Admission {
@@ -136,6 +139,13 @@ const missingError = (event: EventRecord, head: InboxHead): PabalError =>
     'PABAL_EVENT_MISSING',
     `key ${JSON.stringify(event.key)} of '${event.source}': number ${event.sequence} came, ${event.previousSequence} was not seen, ${head.sequence} was applied last`,
   )
+
+/**
+ * Was it raised before what we applied last? Then it is of the part that both histories share, applied long ago. Ids are
+ * UUIDv7, whose text sorts by time, and what replaced a lost event was raised after the loss.
+ */
+const isOlder = (event: EventRecord, head: InboxHead): boolean =>
+  event.sequence < head.sequence && event.id < head.eventId
 
 /** Runs a handler or callback in a scope with its event as the cause. */
 export const runWith = (

@@ -17,6 +17,10 @@ type Run = { readonly ok: true; readonly result: unknown } | { readonly ok: fals
 /** What is known of an event of the batch; `unrun`: an earlier one of its key has failed. */
 type Settled = Run | 'unrun'
 
+/** What a receiver may tell repetitions by: the same for every run of a handler on an event. */
+export const idempotencyKeyOf = (context: string, consumer: string, eventId: string): string =>
+  `${context}/${consumer}:${eventId}`
+
 /** One run of the handler, bounded in time. Never rejects. */
 export const runExternal = async (
   parts: SubscriptionParts,
@@ -30,7 +34,7 @@ export const runExternal = async (
   const given = {
     attempt,
     signal: AbortSignal.any([signal, over.signal]),
-    idempotencyKey: `${spec.name}:${event.id}`,
+    idempotencyKey: idempotencyKeyOf(runtime.name, spec.name, event.id),
   }
   // A handler that ignores its signal is left behind: its event runs again, with the same idempotency key.
   const tooLate = async (): Promise<never> => {

@@ -123,9 +123,9 @@ describe('an external handler', () => {
     expect(calls.map(({ key, handling }) => `${key}/${handling.attempt}`)).toEqual(['a/1', 'b/1', 'a/2'])
     const [a, b] = logOf(path)
     expect(calls.map(({ handling }) => handling.idempotencyKey)).toEqual([
-      `call:${a?.id}`,
-      `call:${b?.id}`,
-      `call:${a?.id}`,
+      `ordering/call:${a?.id}`,
+      `ordering/call:${b?.id}`,
+      `ordering/call:${a?.id}`,
     ])
   })
 
@@ -270,7 +270,7 @@ describe('stopping', () => {
         ordering.on(
           OrderPlaced,
           'call',
-          ({ id }, { idempotencyKey, attempt }) => `${idempotencyKey === `call:${id}`} ${attempt}`,
+          ({ id }, { idempotencyKey, attempt }) => `${idempotencyKey === `ordering/call:${id}`} ${attempt}`,
           {
             effects: 'external',
             record: (result, event, { tx }) => enter(tx, result, event),

@@ -19,11 +19,22 @@ test('a paused consumer stops in the running app, and goes on when it is resumed
   app.place(orders.slice(4, 8))
   await counted(shop, 'shipping', appliedBy('open-shipment'), 8)
   await counted(shop, 'ordering', appliedBy('order-list'), 4)
-  const status = (await shop.pabal(['status', '-o', 'json'])).json<{ concerns: unknown[]; contexts: { consumers: unknown[] }[] }>()
+  const status = (await shop.pabal(['status', '-o', 'json'])).json<{
+    concerns: unknown[]
+    contexts: { consumers: unknown[] }[]
+  }>()
   expect(status.contexts[0]!.consumers).toContainEqual(
-    expect.objectContaining({ consumer: 'order-list', title: '주문 목록', state: 'paused', reason: 'stocktaking', lagEvents: 4 }),
+    expect.objectContaining({
+      consumer: 'order-list',
+      title: '주문 목록',
+      state: 'paused',
+      reason: 'stocktaking',
+      lagEvents: 4,
+    }),
   )
-  expect(status.concerns).toContainEqual(expect.objectContaining({ level: 'problem', title: 'paused', consumer: 'order-list' }))
+  expect(status.concerns).toContainEqual(
+    expect.objectContaining({ level: 'problem', title: 'paused', consumer: 'order-list' }),
+  )
   expect((await shop.pabal(['status', '--check'])).code).toBe(4)
 
   expect((await shop.pabal(['consumer', 'resume', 'order-list', '--by', 'lee'])).code).toBe(0)
@@ -31,7 +42,11 @@ test('a paused consumer stops in the running app, and goes on when it is resumed
   expect((await shop.pabal(['status', '--check'])).code).toBe(0)
   const recorded = shop.rows<{ type: string; key: string; data: string }>('ordering', operatorEvents)
   expect(recorded.map(({ type, key, data }) => ({ type, key, data: JSON.parse(data) as unknown }))).toEqual([
-    { type: 'pabal.consumer-paused', key: 'pabal:consumer:order-list', data: { by: 'kim', reason: 'stocktaking', consumer: 'order-list' } },
+    {
+      type: 'pabal.consumer-paused',
+      key: 'pabal:consumer:order-list',
+      data: { by: 'kim', reason: 'stocktaking', consumer: 'order-list' },
+    },
     { type: 'pabal.consumer-resumed', key: 'pabal:consumer:order-list', data: { by: 'lee', consumer: 'order-list' } },
   ])
 })
@@ -66,11 +81,15 @@ test('a reset tells how many events will be handled again, and the idle app does
   const idle = await shop.start()
   idle.place([{ ...orders[0]!, orderId: 'other' }])
   await counted(shop, 'ordering', appliedBy('order-list'), 13)
-  expect(await shop.pabal(['consumer', 'reset', 'order-list', '--to', 'beginning', '--expect', '12', '--yes'])).toMatchObject({
+  expect(
+    await shop.pabal(['consumer', 'reset', 'order-list', '--to', 'beginning', '--expect', '12', '--yes']),
+  ).toMatchObject({
     code: 2,
     err: expect.stringContaining('PABAL_PLAN_CHANGED'),
   })
-  expect((await shop.pabal(['consumer', 'reset', 'order-list', '--to', 'beginning', '--expect', '13', '--yes'])).code).toBe(0)
+  expect(
+    (await shop.pabal(['consumer', 'reset', 'order-list', '--to', 'beginning', '--expect', '13', '--yes'])).code,
+  ).toBe(0)
   await counted(shop, 'ordering', appliedBy('order-list'), 26)
 })
 
@@ -80,7 +99,10 @@ test('a consumer of another context is reset too, and its inbox with it', async 
   app.place(orders)
   await counted(shop, 'shipping', appliedBy('open-shipment'), 12)
   const plan = await shop.pabal(['consumer', 'reset', 'shipping/open-shipment', '--to', '6', '-o', 'json'])
-  expect(plan.json()).toMatchObject({ confirmed: false, plan: { again: 6, leftOut: 0, sources: [{ source: 'ordering', to: 6 }] } })
+  expect(plan.json()).toMatchObject({
+    confirmed: false,
+    plan: { again: 6, leftOut: 0, sources: [{ source: 'ordering', to: 6 }] },
+  })
   expect((await shop.pabal(['consumer', 'reset', 'open-shipment', '--to', '6', '--yes'])).code).toBe(0)
   await counted(shop, 'shipping', appliedBy('open-shipment'), 18)
 })

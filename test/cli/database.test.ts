@@ -41,16 +41,27 @@ test('a backup is taken while the app runs, and its restore is noticed by every 
 
   const restore = ['db', 'restore', 'backups/ordering.db', '--context', 'ordering']
   const plan = await shop.pabal(restore)
-  expect(plan).toMatchObject({ code: 2, out: expect.stringContaining('ordering: from position 24 to 8, 16 events are lost') })
-  expect(await shop.pabal([...restore, '--yes'])).toMatchObject({ code: 3, err: expect.stringContaining('PABAL_RESTORE_IN_USE') })
+  expect(plan).toMatchObject({
+    code: 2,
+    out: expect.stringContaining('ordering: from position 24 to 8, 16 events are lost'),
+  })
+  expect(await shop.pabal([...restore, '--yes'])).toMatchObject({
+    code: 3,
+    err: expect.stringContaining('PABAL_RESTORE_IN_USE'),
+  })
   await app.stop()
   expect(await shop.pabal([...restore, '--yes', '--by', 'kim', '--reason', 'disk failed'])).toMatchObject({ code: 0 })
-  const [recorded] = shop.rows<{ type: string; data: string }>('ordering', 'select * from pabal_ordering_event order by position desc limit 1')
+  const [recorded] = shop.rows<{ type: string; data: string }>(
+    'ordering',
+    'select * from pabal_ordering_event order by position desc limit 1',
+  )
   expect(recorded).toMatchObject({ type: 'pabal.database-restored' })
   expect(JSON.parse(recorded!.data)).toMatchObject({ by: 'kim', reason: 'disk failed', head: 24, restoredHead: 8 })
 
   // The consumer in the other database has applied what this log does not hold any more.
-  expect(await problems(shop)).toContainEqual(expect.objectContaining({ title: 'log rewound', consumer: 'open-shipment' }))
+  expect(await problems(shop)).toContainEqual(
+    expect.objectContaining({ title: 'log rewound', consumer: 'open-shipment' }),
+  )
   const again = await shop.start()
   again.place([{ ...orders[0]!, orderId: 'after' }])
   await counted(shop, 'shipping', appliedBy('open-shipment'), 13)
@@ -72,7 +83,10 @@ test('a cursor whose event is not in the log is found, pauses, and goes on only 
   const again = await shop.start()
   again.place([{ ...orders[0]!, orderId: 'after' }])
   await counted(shop, 'ordering', "select count(*) from pabal_ordering_consumer where state = 'paused'", 1)
-  expect(await shop.pabal(['consumer', 'resume', 'order-list'])).toMatchObject({ code: 1, err: expect.stringContaining('PABAL_LOG_REWOUND') })
+  expect(await shop.pabal(['consumer', 'resume', 'order-list'])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('PABAL_LOG_REWOUND'),
+  })
   const command = found!.command!.replace('pabal ', '').split(' ')
   const plan = await shop.pabal(command)
   expect(plan.code).toBe(2)
@@ -110,15 +124,23 @@ test('a backup of something else is refused, and the database is left as it is',
 test('databases that are not there are not made by looking; migrating makes them, after its plan', async () => {
   const shop = await operatedFolder()
   for (const command of [['status'], ['log', 'list'], ['dead', 'list'], ['consumer', 'list']])
-    expect(await shop.pabal(command)).toMatchObject({ code: 3, out: '', err: expect.stringContaining('ordering.db does not exist') })
+    expect(await shop.pabal(command)).toMatchObject({
+      code: 3,
+      out: '',
+      err: expect.stringContaining('ordering.db does not exist'),
+    })
   expect((await shop.pabal(['db', 'status'])).code).toBe(3)
   expect((await shop.pabal(['doctor'])).code).toBe(4)
   expect((await shop.pabal(['db', 'migrate'])).code).toBe(2)
   expect(existsSync(shop.file('ordering.db'))).toBe(false)
 
-  expect((await shop.pabal(['db', 'migrate', '--yes', '-o', 'json'])).json()).toMatchObject({ contexts: ['ordering', 'shipping'] })
+  expect((await shop.pabal(['db', 'migrate', '--yes', '-o', 'json'])).json()).toMatchObject({
+    contexts: ['ordering', 'shipping'],
+  })
   expect((await shop.pabal(['db', 'migrate'])).out).toContain('nothing to migrate')
-  const status = (await shop.pabal(['db', 'status', '-o', 'json'])).json<{ databases: { migrations: { atMs: number | null }[] }[] }>()
+  const status = (await shop.pabal(['db', 'status', '-o', 'json'])).json<{
+    databases: { migrations: { atMs: number | null }[] }[]
+  }>()
   expect(status.databases.every(({ migrations }) => migrations.every(({ atMs }) => atMs !== null))).toBe(true)
   expect((await shop.pabal(['status'])).out).toContain('never started')
 })
@@ -129,7 +151,9 @@ test('the statements of the tables are printed without a database', async () => 
   expect(code).toBe(0)
   const db = new DatabaseSync(':memory:')
   db.exec(out)
-  expect(db.prepare("select count(*) as n from sqlite_master where name = 'pabal_ordering_event'").get()).toEqual({ n: 1 })
+  expect(db.prepare("select count(*) as n from sqlite_master where name = 'pabal_ordering_event'").get()).toEqual({
+    n: 1,
+  })
   expect(existsSync(shop.file('ordering.db'))).toBe(false)
 })
 
@@ -152,6 +176,6 @@ test('a locked, a foreign and a newer database each give one code and exit code 
   expect(status.out).toContain('migration 99 future')
   const doctor = await shop.pabal(['doctor'])
   expect(doctor.code).toBe(4)
-  expect(doctor.out).toContain("have version 99, this code knows up to")
+  expect(doctor.out).toContain('have version 99, this code knows up to')
   expect(doctor.out).toContain('is not a SQLite database')
 })

@@ -7,10 +7,14 @@ import { type Order, realOrders } from '../support/operated-shop.ts'
 
 const orders = realOrders(6)
 const [first, second] = orders as [Order, Order]
-const dead = (consumer: string) => `select count(*) from pabal_ordering_parked where status = 'dead' and consumer = '${consumer}'`
+const dead = (consumer: string) =>
+  `select count(*) from pabal_ordering_parked where status = 'dead' and consumer = '${consumer}'`
 const deadShipments = "select count(*) from pabal_shipping_parked where status = 'dead'"
 const applied = (shop: OperatedFolder, context: string, key: string) =>
-  shop.rows<{ id: string; sequence: number; country: string }>(context, `select id, sequence, country from applied where key = '${key}' order by n`)
+  shop.rows<{ id: string; sequence: number; country: string }>(
+    context,
+    `select id, sequence, country from applied where key = '${key}' order by n`,
+  )
 
 /** Three events of the first key wait in order-list, one of the second. */
 const broken = async () => {
@@ -49,8 +53,16 @@ test('what is dead is listed by its cause, without payloads, and shown in full w
   expect(shown.out).toContain(`"totalPence": ${first.totalPence}`)
   expect(shown.out).toContain('behind it  2 events')
   expect(shown.out).toContain(`pabal dead retry ${id} --consumer ordering/order-list --wait`)
-  const detail = (await shop.pabal(['dead', 'show', '--consumer', 'order-list', '--key', first.orderId, '-o', 'json'])).json()
-  expect(detail).toMatchObject({ id, title: '주문됨', attempts: 2, data: first, retry: { effects: 'database', attempts: 2 } })
+  const detail = (
+    await shop.pabal(['dead', 'show', '--consumer', 'order-list', '--key', first.orderId, '-o', 'json'])
+  ).json()
+  expect(detail).toMatchObject({
+    id,
+    title: '주문됨',
+    attempts: 2,
+    data: first,
+    retry: { effects: 'database', attempts: 2 },
+  })
   expect(detail['behind']).toHaveLength(2)
 })
 
@@ -65,7 +77,12 @@ test('one retry handles its key in order, and says what became of it', async () 
   const retried = await shop.pabal(['dead', 'retry', id, '--wait', '10s', '-o', 'json'])
   expect(retried).toMatchObject({ code: 0 })
   expect(retried.json()).toMatchObject({ outcome: 'handled' })
-  await counted(shop, 'ordering', `select count(*) from applied where key = '${first.orderId}' and consumer = 'order-list'`, 3)
+  await counted(
+    shop,
+    'ordering',
+    `select count(*) from applied where key = '${first.orderId}' and consumer = 'order-list'`,
+    3,
+  )
   // In between come the sequences of the charges.
   const sequences = applied(shop, 'ordering', first.orderId).map(({ sequence }) => sequence)
   expect(sequences).toEqual(sequences.toSorted((one, other) => one - other))
@@ -102,7 +119,8 @@ test('a corrected copy is handled in its place by this consumer only, and its tr
   const { shop } = await broken()
   const { id } = (await lettersOf(shop)).find(({ key }) => key === first.orderId)!
   const corrected = JSON.stringify({ ...first, country: 'Corrected' })
-  const edit = (...args: string[]) => shop.pabal(['dead', 'edit', id, '--reason', 'typo in the country', '--by', 'kim', ...args])
+  const edit = (...args: string[]) =>
+    shop.pabal(['dead', 'edit', id, '--reason', 'typo in the country', '--by', 'kim', ...args])
 
   for (const [data, why] of [
     ['{"orderId":', 'PABAL_PAYLOAD_NOT_JSON'],
@@ -121,9 +139,26 @@ test('a corrected copy is handled in its place by this consumer only, and its tr
   expect(plan.code).toBe(2)
   expect(plan.out).toContain('- country: "United Kingdom"')
   expect(plan.out).toContain('+ country: "Corrected"')
-  const edited = await shop.pabal(['dead', 'edit', id, '--data', '-', '--reason', 'typo in the country', '--by', 'kim', '--wait', '--yes', '-o', 'json'], {
-    input: corrected,
-  })
+  const edited = await shop.pabal(
+    [
+      'dead',
+      'edit',
+      id,
+      '--data',
+      '-',
+      '--reason',
+      'typo in the country',
+      '--by',
+      'kim',
+      '--wait',
+      '--yes',
+      '-o',
+      'json',
+    ],
+    {
+      input: corrected,
+    },
+  )
   expect(edited.json()).toMatchObject({ outcome: 'handled', event: id })
   const { copy } = edited.json<{ copy: string }>()
   expect(applied(shop, 'ordering', first.orderId)[0]).toEqual({ id: copy, sequence: 1, country: 'Corrected' })
@@ -144,19 +179,28 @@ test('a corrected copy is handled in its place by this consumer only, and its tr
 test('a skipped event is left out with its reason, and its key goes on behind it', async () => {
   const { shop } = await broken()
   const { id } = (await lettersOf(shop)).find(({ key }) => key === first.orderId)!
-  expect(await shop.pabal(['dead', 'skip', id, '--yes'])).toMatchObject({ code: 2, err: expect.stringContaining('a reason is needed') })
+  expect(await shop.pabal(['dead', 'skip', id, '--yes'])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('a reason is needed'),
+  })
   const before = shop.dump()
   expect((await shop.pabal(['dead', 'skip', id, '--reason', 'test order'])).code).toBe(2)
   expect(shop.dump()).toEqual(before)
 
   shop.fail({ 'order-list': { [second.orderId]: 'country is unknown' } })
   expect((await shop.pabal(['dead', 'skip', id, '--reason', 'test order', '--by', 'kim', '--yes'])).code).toBe(0)
-  await counted(shop, 'ordering', `select count(*) from applied where consumer = 'order-list' and key = '${first.orderId}'`, 2)
+  await counted(
+    shop,
+    'ordering',
+    `select count(*) from applied where consumer = 'order-list' and key = '${first.orderId}'`,
+    2,
+  )
   expect(shop.rows('ordering', 'select event_id, reason, by from pabal_ordering_skipped')).toEqual([
     { event_id: id, reason: 'test order', by: 'kim' },
   ])
   expect((await shop.pabal(['trace', id])).out).toContain('skipped by kim: test order')
-  const [consumer] = (await shop.pabal(['consumer', 'list', '-o', 'json'])).json<{ consumers: { skipped: number }[] }>().consumers
+  const [consumer] = (await shop.pabal(['consumer', 'list', '-o', 'json'])).json<{ consumers: { skipped: number }[] }>()
+    .consumers
   expect(consumer).toMatchObject({ consumer: 'order-list', skipped: 1 })
 })
 
@@ -169,7 +213,10 @@ test('a skipped event of another context leaves no gap', async () => {
   const plan = await shop.pabal(['dead', 'skip', '--consumer', 'open-shipment', '--reason', 'tests'])
   expect(plan).toMatchObject({ code: 2, out: expect.stringContaining('2 dead letters') })
   shop.fail({})
-  expect((await shop.pabal(['dead', 'skip', '--consumer', 'open-shipment', '--reason', 'tests', '--expect', '2', '--yes'])).code).toBe(0)
+  expect(
+    (await shop.pabal(['dead', 'skip', '--consumer', 'open-shipment', '--reason', 'tests', '--expect', '2', '--yes']))
+      .code,
+  ).toBe(0)
   await counted(shop, 'shipping', 'select count(*) from pabal_shipping_parked', 0)
   app.place([first, second])
   await counted(shop, 'shipping', `select count(*) from applied where key = '${first.orderId}'`, 3)
@@ -184,10 +231,10 @@ test('an external handler is called again with the same idempotency key', async 
   app.place([first, second])
   await counted(shop, 'ordering', dead('charge'), 1)
   const { id } = (await lettersOf(shop))[0]!
-  expect((await shop.pabal(['dead', 'show', id])).out).toContain(`idempotency key charge:${id}`)
+  expect((await shop.pabal(['dead', 'show', id])).out).toContain(`idempotency key ordering/charge:${id}`)
   shop.fail({})
   expect((await shop.pabal(['dead', 'retry', id, '--wait'])).code).toBe(0)
-  expect(readFileSync(shop.file('charge.txt'), 'utf8').split('\n')).toContain(`charge:${id}`)
+  expect(readFileSync(shop.file('charge.txt'), 'utf8').split('\n')).toContain(`ordering/charge:${id}`)
 })
 
 test('an event that is dead for two consumers has to be named with its consumer', async () => {
@@ -201,7 +248,9 @@ test('an event that is dead for two consumers has to be named with its consumer'
   expect(ambiguous).toMatchObject({ code: 2 })
   expect(ambiguous.err).toContain(`${id} --consumer ordering/charge`)
   expect((await shop.pabal(['dead', 'show', id, '--consumer', 'charge'])).code).toBe(0)
-  expect((await shop.pabal(['dead', 'show', '01234567-0000-7000-8000-000000000000'])).err).toContain('PABAL_DEAD_LETTER_UNKNOWN')
+  expect((await shop.pabal(['dead', 'show', '01234567-0000-7000-8000-000000000000'])).err).toContain(
+    'PABAL_DEAD_LETTER_UNKNOWN',
+  )
 })
 
 test('nobody tries what is retried while the app is stopped, and the command says so', async () => {

@@ -39,33 +39,67 @@ describe('over a shop with a dead letter', () => {
     expect(out).toContain('✗ ordering/order-list dead letters: 1 key is dead')
     expect(out).toContain('→ pabal dead list --consumer ordering/order-list')
     expect(out).toContain('12 events')
-    expect((await shop.pabal(['status', '--check', '-o', 'none']))).toMatchObject({ code: 4, out: '' })
-    const json = (await shop.pabal(['status', '-o', 'json'])).json<{ at: string; contexts: Record<string, unknown>[] }>()
+    expect(await shop.pabal(['status', '--check', '-o', 'none'])).toMatchObject({ code: 4, out: '' })
+    const json = (await shop.pabal(['status', '-o', 'json'])).json<{
+      at: string
+      contexts: Record<string, unknown>[]
+    }>()
     expect(json.at).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/)
     expect(json.contexts[0]).toMatchObject({
       context: 'ordering',
       title: '주문',
       log: { head: 12, oldest: 1, events: 12, operatorEvents: 0 },
     })
-    expect((await shop.pabal(['status', '-o', 'jsonl'])).rows().map(({ consumer }) => consumer)).toEqual(['order-list', 'charge', 'open-shipment'])
+    expect((await shop.pabal(['status', '-o', 'jsonl'])).rows().map(({ consumer }) => consumer)).toEqual([
+      'order-list',
+      'charge',
+      'open-shipment',
+    ])
   })
 
   test('the log is listed by type, key and position', async () => {
-    const list = async (...args: string[]) => (await shop.pabal(['log', 'list', '-o', 'jsonl', ...args])).rows<{ type: string; key: string; position: number; title: string }>()
+    const list = async (...args: string[]) =>
+      (await shop.pabal(['log', 'list', '-o', 'jsonl', ...args])).rows<{
+        type: string
+        key: string
+        position: number
+        title: string
+      }>()
     expect(await list()).toHaveLength(12)
     expect((await list('--type', 'ordering.order-charged')).every(({ title }) => title === '결제됨')).toBe(true)
     expect(await list('--type', '*.order-p*')).toHaveLength(6)
-    expect((await list('--key', orders[2]!.orderId)).map(({ type }) => type)).toEqual(['ordering.order-placed', 'ordering.order-charged'])
-    expect((await list('--context', 'ordering', '--after', '3', '--limit', '2')).map(({ position }) => position)).toEqual([4, 5])
-    expect((await list('--context', 'ordering', '--before', '4', '--limit', '2')).map(({ position }) => position)).toEqual([2, 3])
-    expect(await shop.pabal(['log', 'list', '--after', '3'])).toMatchObject({ code: 2, err: expect.stringContaining('add --context') })
-    expect(await shop.pabal(['log', 'list', '--type', 'nothing'])).toMatchObject({ code: 2, err: expect.stringContaining('ordering.order-placed') })
-    expect(await shop.pabal(['log', 'list', '--context', 'nowhere'])).toMatchObject({ code: 2, err: expect.stringContaining("'nowhere' is not a context") })
+    expect((await list('--key', orders[2]!.orderId)).map(({ type }) => type)).toEqual([
+      'ordering.order-placed',
+      'ordering.order-charged',
+    ])
+    expect(
+      (await list('--context', 'ordering', '--after', '3', '--limit', '2')).map(({ position }) => position),
+    ).toEqual([4, 5])
+    expect(
+      (await list('--context', 'ordering', '--before', '4', '--limit', '2')).map(({ position }) => position),
+    ).toEqual([2, 3])
+    expect(await shop.pabal(['log', 'list', '--after', '3'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('add --context'),
+    })
+    expect(await shop.pabal(['log', 'list', '--type', 'nothing'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('ordering.order-placed'),
+    })
+    expect(await shop.pabal(['log', 'list', '--context', 'nowhere'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("'nowhere' is not a context"),
+    })
   })
 
   test('an event is shown as a CloudEvent by its id or its position', async () => {
     const event = (await shop.pabal(['log', 'show', 'ordering:1', '-o', 'json'])).json<{ id: string }>()
-    expect(event).toMatchObject({ specversion: '1.0', type: 'ordering.order-placed', partitionkey: orders[0]!.orderId, data: orders[0] })
+    expect(event).toMatchObject({
+      specversion: '1.0',
+      type: 'ordering.order-placed',
+      partitionkey: orders[0]!.orderId,
+      data: orders[0],
+    })
     expect((await shop.pabal(['log', 'show', event.id, '-o', 'json'])).json()).toEqual(event)
     expect((await shop.pabal(['log', 'show', '1', '--context', 'ordering', '-o', 'json'])).json()).toEqual(event)
     const text = await shop.pabal(['log', 'show', event.id])
@@ -82,16 +116,28 @@ describe('over a shop with a dead letter', () => {
   })
 
   test('a trace leads from cause to effects, with who has handled what', async () => {
-    const [last] = (await shop.pabal(['log', 'list', '-o', 'jsonl', '--type', 'ordering.order-placed', '--key', orders[5]!.orderId])).rows<{ id: string; correlationId: string }>()
+    const [last] = (
+      await shop.pabal(['log', 'list', '-o', 'jsonl', '--type', 'ordering.order-placed', '--key', orders[5]!.orderId])
+    ).rows<{ id: string; correlationId: string }>()
     const { out } = await shop.pabal(['trace', last!.id])
-    expect(out).toMatch(/^└─ 주문됨 ordering.order-placed {2}ordering \d+#1 \+\d+ ms\n.*✗ ordering\/order-list 주문 목록 dead after 2×: TypeError/m)
+    expect(out).toMatch(
+      /^└─ 주문됨 ordering.order-placed {2}ordering \d+#1 \+\d+ ms\n.*✗ ordering\/order-list 주문 목록 dead after 2×: TypeError/m,
+    )
     expect(out).toContain(`→ pabal dead show ${last!.id} --consumer ordering/order-list`)
     expect(out).toMatch(/✓ ordering\/charge\n.*✓ shipping\/open-shipment\n {3}└─ 결제됨 ordering.order-charged/)
     expect(out).toContain('5 other trees of the same correlation')
-    const whole = (await shop.pabal(['trace', last!.correlationId, '-o', 'json'])).json<{ events: number; roots: unknown[] }>()
+    const whole = (await shop.pabal(['trace', last!.correlationId, '-o', 'json'])).json<{
+      events: number
+      roots: unknown[]
+    }>()
     expect(whole).toMatchObject({ events: 12, otherRoots: 5 })
-    expect((await shop.pabal(['trace', last!.id, '--whole', '-o', 'json'])).json<{ roots: unknown[] }>().roots).toHaveLength(6)
-    expect(await shop.pabal(['trace', 'nothing'])).toMatchObject({ code: 2, err: expect.stringContaining('PABAL_EVENT_UNKNOWN') })
+    expect(
+      (await shop.pabal(['trace', last!.id, '--whole', '-o', 'json'])).json<{ roots: unknown[] }>().roots,
+    ).toHaveLength(6)
+    expect(await shop.pabal(['trace', 'nothing'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('PABAL_EVENT_UNKNOWN'),
+    })
   })
 
   test('payloads are shown where they are asked for only, and nothing in them steers the terminal', async () => {
@@ -102,7 +148,10 @@ describe('over a shop with a dead letter', () => {
         expect(out).not.toContain('totalPence')
         expect(out).not.toMatch(/[\u001b\u009b\u202e\u2066]/)
       }
-    for (const args of [['log', 'show', id], ['dead', 'show', id]]) {
+    for (const args of [
+      ['log', 'show', id],
+      ['dead', 'show', id],
+    ]) {
       const text = await shop.pabal(args)
       expect(text.out).toContain('totalPence')
       expect(text.out).not.toMatch(/[\u001b\u009b\u202e\u2066]/)
@@ -110,7 +159,9 @@ describe('over a shop with a dead letter', () => {
       expect(json.out).not.toMatch(/[\u001b\u009b\u202e\u2066]/)
       expect(json.json<{ data: { country: string } }>().data.country).toBe(nasty)
     }
-    expect((await shop.pabal(['dead', 'show', id])).out.split('\n').filter((line) => line.startsWith('forged'))).toEqual([])
+    expect(
+      (await shop.pabal(['dead', 'show', id])).out.split('\n').filter((line) => line.startsWith('forged')),
+    ).toEqual([])
   })
 
   test('columns line up under Korean titles', async () => {
@@ -130,7 +181,9 @@ describe('over a shop with a dead letter', () => {
 
   test('points in time are relative, ISO 8601 or raw', async () => {
     expect((await shop.pabal(['log', 'list', '--limit', '1'])).out).toMatch(/ (ms|s|min) ago /)
-    expect((await shop.pabal(['log', 'list', '--limit', '1', '--time-format', 'iso'])).out).toMatch(/ \d{4}-\d\d-\d\dT[\d:.]+Z /)
+    expect((await shop.pabal(['log', 'list', '--limit', '1', '--time-format', 'iso'])).out).toMatch(
+      / \d{4}-\d\d-\d\dT[\d:.]+Z /,
+    )
     expect((await shop.pabal(['log', 'list', '--limit', '1', '--time-format', 'raw'])).out).toMatch(/ \d{13} /)
   })
 
@@ -160,8 +213,13 @@ test('the tail shows events of the running app as they come', async () => {
   await expect.poll(() => tail.lines.length, { timeout: 10_000 }).toBe(1)
   app.place(orders.slice(2, 4))
   expect(await tail.ended).toBe(0)
-  expect(tail.lines.map((line) => (JSON.parse(line) as { key: string }).key)).toEqual(orders.slice(1, 4).map(({ orderId }) => orderId))
-  expect(await shop.pabal(['log', 'tail', '-o', 'json'])).toMatchObject({ code: 2, err: expect.stringContaining('use -o jsonl') })
+  expect(tail.lines.map((line) => (JSON.parse(line) as { key: string }).key)).toEqual(
+    orders.slice(1, 4).map(({ orderId }) => orderId),
+  )
+  expect(await shop.pabal(['log', 'tail', '-o', 'json'])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('use -o jsonl'),
+  })
   expect(await shop.pabal(['log', 'tail', '--for', '10ms', '--recent', '0'])).toMatchObject({ code: 0, out: '' })
 })
 
@@ -172,6 +230,9 @@ test('codes are explained without an app', async () => {
   expect(code).toBe(0)
   expect(out).toContain('PABAL_STORE_BUSY')
   expect(out).toContain('exit code  3 (unreachable)')
-  expect((await shop.pabal(['explain', 'PABAL_PLAN_CHANGED', '-o', 'json'])).json()).toMatchObject({ code: 'PABAL_PLAN_CHANGED', exit: 2 })
+  expect((await shop.pabal(['explain', 'PABAL_PLAN_CHANGED', '-o', 'json'])).json()).toMatchObject({
+    code: 'PABAL_PLAN_CHANGED',
+    exit: 2,
+  })
   expect((await shop.pabal(['explain', '-o', 'jsonl'])).rows().length).toBeGreaterThan(40)
 })

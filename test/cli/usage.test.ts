@@ -73,7 +73,12 @@ describe('a configuration', () => {
   })
 
   test('whose definitions are wrong keeps their own code', async () => {
-    const ran = await status("import { createApp } from 'pabal'\nexport default createApp({ contexts: [] })".replace("'pabal'", JSON.stringify(`${process.cwd()}/src/index.ts`)))
+    const ran = await status(
+      "import { createApp } from 'pabal'\nexport default createApp({ contexts: [] })".replace(
+        "'pabal'",
+        JSON.stringify(`${process.cwd()}/src/index.ts`),
+      ),
+    )
     remedied(ran, 'PABAL_COMPOSITION_INVALID', 2)
   })
 
@@ -108,7 +113,9 @@ describe('a configuration', () => {
 
 test('an error without a code is told without a stack, unless it is asked for', async () => {
   const shop = await operatedFolder()
-  shop.configure("export default { '~pabal': { open: () => { throw new RangeError('not ours') } }, stop: async () => {} }")
+  shop.configure(
+    "export default { '~pabal': { open: () => { throw new RangeError('not ours') } }, stop: async () => {} }",
+  )
   const ran = await shop.pabal(['status'])
   expect(ran).toMatchObject({ code: 1, out: '', err: expect.stringContaining('RangeError: not ours') })
   expect(ran.err).not.toMatch(/^\s+at /m)

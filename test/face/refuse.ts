@@ -38,7 +38,7 @@ export const refusals = async () => {
   // @ts-expect-error tx after commit
   ordering.on(OrderPlaced, 'i', ({ data }, { tx }) => tx, { phase: 'after-commit' })
   // @ts-expect-error a retry on a before-commit handler
-  ordering.on(OrderPlaced, 'j', () => 0, { phase: 'before-commit', retry: { attempts: 1, firstMs: 1, maxMs: 1 } })
+  ordering.on(OrderPlaced, 'j', () => 0, { phase: 'before-commit', retry: { attempts: 1, first: 1, max: 1 } })
   // @ts-expect-error the sequence of an event that is not appended yet
   ordering.on(OrderPlaced, 'k', ({ sequence }) => sequence, { phase: 'before-commit' })
   // @ts-expect-error a handler of another context

@@ -53,7 +53,7 @@ export const charge = (psp: Psp) =>
     {
       effects: 'external',
       startAt: 'now',
-      retry: { attempts: 2, firstMs: 1, maxMs: 5 },
+      retry: { attempts: 2, first: 1, max: 5 },
       record: ({ chargeId }, { key: orderId }, { raise }) => raise(OrderPaid, { orderId, chargeId }),
       onExhausted: (_error, { key: orderId }, { raise }) => raise(OrderCancelled, { orderId }),
     },

@@ -55,7 +55,9 @@ test('P4 and P5 hold when a worker is stopped beyond its lease and goes on later
     process.kill(pid, 'SIGSTOP')
     try {
       // A worker stopped inside a transaction holds the one write lock: then nobody gets on before it does.
-      await eventually('the others have got on, or cannot', () => acknowledged(writer) > before + 30, 900).catch(() => {})
+      await eventually('the others have got on, or cannot', () => acknowledged(writer) > before + 30, 900).catch(
+        () => {},
+      )
     } finally {
       process.kill(pid, 'SIGCONT')
     }

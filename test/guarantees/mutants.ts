@@ -34,7 +34,10 @@ const withCursors = <Tx, Own>(store: Store<Tx, Own>, change: (cursors: Cursors) 
 /** The fence taken out: a stale owner's move and hold pass as if its epoch were the current one. */
 export const withoutFence = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
   withCursors(store, (cursors) => {
-    const current = async (session: Session, id: { consumer: string; source: string; lane: number }): Promise<number> => {
+    const current = async (
+      session: Session,
+      id: { consumer: string; source: string; lane: number },
+    ): Promise<number> => {
       const rows = await cursors.cursors(session, id.consumer)
       return rows.find(({ source, lane }) => source === id.source && lane === id.lane)!.epoch
     }
@@ -44,9 +47,26 @@ export const withoutFence = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
     }
   })
 
-/** The cursor does not move in the transaction of the effects. */
-export const withoutCursorInTransaction = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
-  withCursors(store, () => ({ move: () => true }))
+/** The cursor moves in a transaction of its own, after that of the effects. */
+export const withCursorAfterwards = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> => {
+  const pending: ((session: Session) => unknown)[] = []
+  const moving = withCursors(store, (cursors) => ({
+    move: (_session, ...move) => {
+      pending.push((session) => cursors.move(session, ...move))
+      return true
+    },
+  }))
+  return opening(moving, (database) =>
+    wrap(database, {
+      transaction: async (fn) => {
+        pending.length = 0
+        const result = await database.transaction(fn)
+        for (const move of pending.splice(0)) await database.transaction(async (session) => void (await move(session)))
+        return result
+      },
+    }),
+  )
+}
 
 export class Died extends Error {}
 
@@ -61,8 +81,8 @@ export class Mortal {
     this.#dieAfter = dieAfter
   }
 
-  get dead(): boolean {
-    return this.#dead
+  die(): void {
+    this.#dead = true
   }
 
   store = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>

@@ -111,7 +111,11 @@ test('whatever units do and however they end, the log holds what the state holds
       }
       await app.stop()
       const state = rowsOf<{ id: string }>(path, 'SELECT id FROM state').map(({ id }) => id)
-      expect(logOf(path).map(({ key }) => key).toSorted()).toEqual(state.toSorted())
+      expect(
+        logOf(path)
+          .map(({ key }) => key)
+          .toSorted(),
+      ).toEqual(state.toSorted())
     }),
     { numRuns: 60 },
   )

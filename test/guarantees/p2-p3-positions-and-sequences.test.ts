@@ -3,7 +3,6 @@
  * misses nothing. P3 Per key the sequence is 1, 2, 3 … and positions agree with it.
  */
 
-
 import { array as many, assert, asyncProperty, integer, nat, record } from 'fast-check'
 import { createApp } from 'pabal'
 import { sqlite } from 'pabal/sqlite'
@@ -12,8 +11,7 @@ import { testFolder } from '../support/folder.ts'
 import { logOf, OrderPlaced, order, ordering } from '../support/shop.ts'
 import { expectGapless, realOrders } from './world.ts'
 
-const open = (path: string) =>
-  createApp({ onWarning: () => {}, contexts: [ordering.with({ store: sqlite(path) })] })
+const open = (path: string) => createApp({ onWarning: () => {}, contexts: [ordering.with({ store: sqlite(path) })] })
 
 /** Turns of the event loop that a unit waits before, within and after its raising. */
 const unit = record({
@@ -38,8 +36,7 @@ test('with several writers and rollbacks, a reader that follows its cursor sees 
       const writing = units.map(async ({ writer, before, within, events, rollsBack }) => {
         const mine = Array.from({ length: events }, () => orders[next++ % orders.length]!)
         await turns(before)
-        await apps[writer]!
-          .context(ordering)
+        await apps[writer]!.context(ordering)
           .transaction(async ({ raise }) => {
             for (const { orderId, n } of mine) {
               raise(OrderPlaced, order(orderId, n))
@@ -60,11 +57,11 @@ test('with several writers and rollbacks, a reader that follows its cursor sees 
           seen.push(...events)
         }
       }
-      let done = false
+      const state = { done: false }
       const all = Promise.all(writing).then(() => {
-        done = true
+        state.done = true
       })
-      while (!done) {
+      while (!state.done) {
         await follow()
         await turns(1)
       }

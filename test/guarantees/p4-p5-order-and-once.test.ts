@@ -13,8 +13,16 @@ const keys = ['12346', '17850', '13047', '고객-4']
 
 /** What happens to a running shop, one after the other and without waiting for its end. */
 const step = oneof(
-  { weight: 6, arbitrary: record({ kind: constantFrom('place' as const), key: nat(3), count: integer({ min: 1, max: 6 }) }) },
-  { weight: 1, arbitrary: record({ kind: constantFrom('pause' as const, 'resume' as const, 'restart' as const, 'retry' as const) }) },
+  {
+    weight: 6,
+    arbitrary: record({ kind: constantFrom('place' as const), key: nat(3), count: integer({ min: 1, max: 6 }) }),
+  },
+  {
+    weight: 1,
+    arbitrary: record({
+      kind: constantFrom('pause' as const, 'resume' as const, 'restart' as const, 'retry' as const),
+    }),
+  },
   { weight: 1, arbitrary: record({ kind: constantFrom('turns' as const), count: integer({ min: 1, max: 30 }) }) },
 )
 
@@ -27,7 +35,9 @@ const failures = (seed: number, rate: number) => {
   }
 }
 
-test('whatever happens to two processes of a shop, each event is applied once and in order', { timeout: 120_000 }, async () => {
+test('whatever happens to two processes of a shop, each event is applied once and in order', {
+  timeout: 120_000,
+}, async () => {
   await assert(
     asyncProperty(many(step, { minLength: 3, maxLength: 20 }), nat(), async (steps, seed) => {
       const folder = await testFolder()
@@ -52,7 +62,9 @@ test('whatever happens to two processes of a shop, each event is applied once an
           await database.transaction(async (session) => {
             if (given.kind === 'retry') await contextStore.parking.retry(session, {}, Date.now())
             else {
-              await contextStore.cursors.update(session, 'ship', { state: given.kind === 'pause' ? 'paused' : 'active' })
+              await contextStore.cursors.update(session, 'ship', {
+                state: given.kind === 'pause' ? 'paused' : 'active',
+              })
               if (given.kind === 'pause') await contextStore.cursors.revoke(session, 'ship')
             }
           })

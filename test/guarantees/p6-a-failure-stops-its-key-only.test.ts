@@ -26,7 +26,8 @@ test('a poison event parks its key where it stands; every other key is handled t
       constantFrom('database' as const, 'external' as const),
       async (poison, effects) => {
         const bad = new Set(poison.map((index) => `${orders[index]!.orderId}/${index}`))
-        const isBad = ({ data }: { data: { orderId: string; n: number } }): boolean => bad.has(`${data.orderId}/${data.n}`)
+        const isBad = ({ data }: { data: { orderId: string; n: number } }): boolean =>
+          bad.has(`${data.orderId}/${data.n}`)
         const handler =
           effects === 'database'
             ? ordering.on(
@@ -36,7 +37,7 @@ test('a poison event parks its key where it stands; every other key is handled t
                   enter(tx, 'list', event)
                   if (isBad(event)) throw new Error('poison')
                 },
-                { retry: { attempts: 2, firstMs: 1, maxMs: 2 } },
+                { retry: { attempts: 2, first: 1, max: 2 } },
               )
             : ordering.on(
                 OrderPlaced,
@@ -48,7 +49,7 @@ test('a poison event parks its key where it stands; every other key is handled t
                 {
                   effects: 'external',
                   startAt: 'beginning',
-                  retry: { attempts: 2, firstMs: 1, maxMs: 2 },
+                  retry: { attempts: 2, first: 1, max: 2 },
                   record: (applied, _event, { tx }) => enter(tx, 'list', applied),
                 },
               )
@@ -71,7 +72,13 @@ test('a poison event parks its key where it stands; every other key is handled t
           expect(applied[key] ?? []).toEqual(sequences.filter((sequence) => sequence < (firstBad.get(key) ?? Infinity)))
         // Visibly: each with its place, its error, and how many wait behind it.
         expect(
-          parkedIn(path).map(({ key, status, sequence, attempts, waiting }) => ({ key, status, sequence, attempts, waiting })),
+          parkedIn(path).map(({ key, status, sequence, attempts, waiting }) => ({
+            key,
+            status,
+            sequence,
+            attempts,
+            waiting,
+          })),
         ).toEqual(
           [...firstBad.keys()].toSorted().map((key) => ({
             key,

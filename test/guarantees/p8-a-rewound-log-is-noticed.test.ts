@@ -50,7 +50,8 @@ const settle = async (folder: string): Promise<string[]> => {
 
 /** The producer's database goes back to an earlier day, in either way. */
 const ways = {
-  'restored from its backup': async (folder: string) => sqlite(`${folder}/ordering.db`).database.restore(`${folder}/backup.db`),
+  'restored from its backup': async (folder: string) =>
+    sqlite(`${folder}/ordering.db`).database.restore(`${folder}/backup.db`),
   'copied back by hand, with the incarnation that it had': async (folder: string) => {
     for (const suffix of ['-wal', '-shm']) await rm(`${folder}/ordering.db${suffix}`, { force: true })
     await copyFile(`${folder}/backup.db`, `${folder}/ordering.db`)
@@ -81,10 +82,14 @@ describe.each(Object.entries(ways))('a producer that is %s', (_way, goBack) => {
     expect(warnings.join('\n')).toContain('PABAL_LOG_REWOUND')
     const now = logOf(`${folder}/ordering.db`)
     const lostKeys = new Set(lost.map(({ key }) => key))
-    const diverged = new Set(now.map(({ key }) => key).filter((key) => lostKeys.has(key)))
-    expect(parkedIn(`${folder}/shipping.db`, 'shipping').map(({ key, status, error }) => [key, status, (JSON.parse(error) as { code: string }).code])).toEqual(
-      [...diverged].toSorted().map((key) => [key, 'dead', 'PABAL_KEY_DIVERGED']),
-    )
+    const diverged = new Set(now.slice(30).map(({ key }) => key).filter((key) => lostKeys.has(key)))
+    expect(
+      parkedIn(`${folder}/shipping.db`, 'shipping').map(({ key, status, error }) => [
+        key,
+        status,
+        (JSON.parse(error) as { code: string }).code,
+      ]),
+    ).toEqual([...diverged].toSorted().map((key) => [key, 'dead', 'PABAL_KEY_DIVERGED']))
     const applied = ledgerOf(`${folder}/shipping.db`, 'ship')
     for (const [key, sequences] of Object.entries(sequencesOf(now))) {
       if (diverged.has(key)) continue

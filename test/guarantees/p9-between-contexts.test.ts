@@ -40,7 +40,7 @@ const together = (folder: string) =>
 const producerAlone = (folder: string) =>
   createApp({ onWarning: () => {}, contexts: [ordering.with({ store: sqlite(paths(folder).ordering) })] })
 
-type Producer = ReturnType<typeof together> | ReturnType<typeof producerAlone>
+type Producer = ReturnType<typeof together>
 
 /** Some are paid, and of those some are nobody else's business: not published, and no gap. */
 const placeAll = async (app: Producer, orders: readonly { orderId: string; n: number }[]): Promise<void> => {
@@ -102,7 +102,11 @@ test('the consumer moved out while a backlog waits, and back again', async () =>
     await placeAll(app, orders.slice(40, 60))
     const service = await moveOut(folder)
     await placeAll(app, orders.slice(60, 90))
-    await eventually('some of the backlog is shipped', () => ledgerOf(paths(folder).shipping, 'ship').length > 60, 20_000)
+    await eventually(
+      'some of the backlog is shipped',
+      () => ledgerOf(paths(folder).shipping, 'ship').length > 60,
+      20_000,
+    )
     await service.kill()
     await placeAll(app, orders.slice(90))
   }

@@ -59,7 +59,7 @@ export const paths = (folder: string) => ({
 export const openWorld = (folder: string, options: WorldOptions = {}): App => {
   const { leaseMs = 400, store = (plain) => plain, failing = () => false, lanes = 1 } = options
   const { ordering: orderingPath, shipping: shippingPath, calls } = paths(folder)
-  const retry = { attempts: 1_000, firstMs: 5, maxMs: 20 }
+  const retry = { attempts: 1_000, first: 5, max: 20 }
   return createApp({
     leaseMs,
     onWarning: () => {},
@@ -122,7 +122,11 @@ export const placed = (log: readonly LogRow[]): LogRow[] => log.filter(({ type }
 export const expectStateIsLog = (folder: string): void => {
   const { ordering: path } = paths(folder)
   const state = rowsOf<{ id: string }>(path, 'SELECT id FROM state').map(({ id }) => id)
-  expect(placed(logOf(path)).map(({ key }) => key).toSorted()).toEqual(state.toSorted())
+  expect(
+    placed(logOf(path))
+      .map(({ key }) => key)
+      .toSorted(),
+  ).toEqual(state.toSorted())
 }
 
 /** P2 and P3: positions 1, 2, 3 … and per key sequences 1, 2, 3 … in the same order. */
@@ -133,7 +137,10 @@ export const expectGapless = (log: readonly LogRow[]): void => {
 }
 
 /** What is wrong with what a consumer has applied: nothing missing, nothing twice, in order per key (P4, P5). */
-export const violations = (applied: readonly { event_id: string; key: string; sequence: number }[], expected: readonly LogRow[]) => {
+export const violations = (
+  applied: readonly { event_id: string; key: string; sequence: number }[],
+  expected: readonly LogRow[],
+) => {
   const counts = new Map<string, number>()
   for (const { event_id } of applied) counts.set(event_id, (counts.get(event_id) ?? 0) + 1)
   const disorder = Object.values(sequencesOf(applied)).filter((sequences) =>
@@ -181,7 +188,11 @@ export const expectWhole = (folder: string): void => {
   // Outside: at least once, with a key that is the same for every run; inside, its record: exactly once.
   const calls = callsOf(folder)
   expect(new Set(calls.map(({ id }) => id))).toEqual(new Set(placed(log).map(({ id }) => id)))
-  for (const { idempotencyKey, id } of calls) expect(idempotencyKey).toBe(`pay:${id}`)
+  for (const { idempotencyKey, id } of calls) expect(idempotencyKey).toBe(`ordering/pay:${id}`)
   const paid = log.filter(({ type }) => type === OrderPaid.type)
-  expect(paid.map(({ causation_id }) => causation_id).toSorted()).toEqual(placed(log).map(({ id }) => id).toSorted())
+  expect(paid.map(({ causation_id }) => String(causation_id)).toSorted()).toEqual(
+    placed(log)
+      .map(({ id }) => id)
+      .toSorted(),
+  )
 }

@@ -12,7 +12,7 @@ import { eventually } from './eventually.ts'
 import { testFolder } from './folder.ts'
 import { failingFile, type Options, type Order } from './operated-shop.ts'
 
-const shop = resolve('test/support/operated-shop.ts')
+const program = resolve('test/support/operated-shop.ts')
 const main = resolve('src/cli/main.ts')
 
 /** Each command is a new process: without it most of its time is spent on stripping types. */
@@ -64,7 +64,7 @@ export const operatedFolder = async (given?: string): Promise<OperatedFolder> =>
   const configure = (text: string) => writeFileSync(file('pabal.config.ts'), text)
   const configureShop = (options: Options) =>
     configure(
-      `import { createOperatedShop } from ${JSON.stringify(shop)}\nexport default () => createOperatedShop(import.meta.dirname, ${JSON.stringify(options)})\n`,
+      `import { createOperatedShop } from ${JSON.stringify(program)}\nexport default () => createOperatedShop(import.meta.dirname, ${JSON.stringify(options)})\n`,
     )
   configureShop({})
   const rows = <T>(context: string, sql: string): T[] => {
@@ -83,7 +83,7 @@ export const operatedFolder = async (given?: string): Promise<OperatedFolder> =>
     rows,
     pabal: (args, options) => run(folder, args, options),
     start: async (options = {}) => {
-      const child = startChild({ file: shop }, folder, JSON.stringify(options))
+      const child = startChild({ file: program }, folder, JSON.stringify(options))
       await child.said('started')
       return {
         ...child,

@@ -43,11 +43,12 @@ export function createAddressService({ file, latencyMs = 0, failRate = 0 }: Addr
     started.once('exit', () => {
       if (child === started) child = starting = undefined
     })
-    // It does not keep this process alive.
-    started.unref()
-    for (const pipe of [started.stdin, started.stdout]) (pipe as unknown as Socket).unref()
-    for await (const line of createInterface(started.stdout))
+    for await (const line of createInterface(started.stdout)) {
+      // From here on it does not keep this process alive.
+      started.unref()
+      for (const pipe of [started.stdin, started.stdout]) (pipe as unknown as Socket).unref()
       return `http://127.0.0.1:${(JSON.parse(line) as { listening: number }).listening}`
+    }
     throw new Error('the delivery service ended before it listened')
   }
 

@@ -16,6 +16,19 @@ export const listOrders = (tx: Tables, filter: { customerId?: string | undefined
     .limit(filter.limit)
     .execute()
 
+/** Orders on their way, the first ones first. */
+export async function listShipped(tx: Tables, limit: number): Promise<string[]> {
+  const rows = await tx
+    .selectFrom('orders')
+    .select('order_id')
+    .where('status', '=', 'shipped')
+    .orderBy('day')
+    .orderBy('order_id')
+    .limit(limit)
+    .execute()
+  return rows.map((row) => row.order_id)
+}
+
 export const listRefused = (tx: Tables, filter: { reason?: string | undefined; limit: number }) =>
   tx
     .selectFrom('refused_invoices')

@@ -19,7 +19,8 @@ export const changeLines = (paint: Palette, before: unknown, after: unknown): Pa
 
 /** Every value that is no container, as JSON, by its path. */
 const leaves = (data: unknown, path = '', found = new Map<string, string>()): Map<string, string> => {
-  if (typeof data !== 'object' || data === null || Object.keys(data).length === 0) return found.set(path || '(root)', visibleJson(JSON.stringify(data) ?? 'undefined'))
+  if (typeof data !== 'object' || data === null || Object.keys(data).length === 0)
+    return found.set(path || '(root)', visibleJson(JSON.stringify(data) ?? 'undefined'))
   for (const [name, value] of Object.entries(data))
     leaves(value, Array.isArray(data) ? `${path}[${name}]` : path === '' ? name : `${path}.${name}`, found)
   return found

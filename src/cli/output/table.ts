@@ -9,7 +9,11 @@ export interface Column {
 
 const between = '  '
 
-export const table = (columns: readonly Column[], rows: readonly (readonly Paintable[])[], head: (title: string) => Painted): Painted[] => {
+export const table = (
+  columns: readonly Column[],
+  rows: readonly (readonly Paintable[])[],
+  head: (title: string) => Painted,
+): Painted[] => {
   const cells = [columns.map((column) => head(column.head)), ...rows.map((row) => row.map(plain))]
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => row[index]!.width)))
   return cells.map((row) => {

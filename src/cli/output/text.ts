@@ -43,22 +43,25 @@ const safe = (value: Paintable): string => (value instanceof Painted ? value.tex
 export const line = (parts: TemplateStringsArray, ...values: readonly Paintable[]): Painted =>
   new Painted(parts.reduce((text, part, index) => text + safe(values[index - 1]!) + part))
 
-export const joined = (values: readonly Paintable[], separator: string): Painted => new Painted(values.map(safe).join(separator))
+export const joined = (values: readonly Paintable[], separator: string): Painted =>
+  new Painted(values.map(safe).join(separator))
+
+type Paint = (value: Paintable) => Painted
 
 export interface Palette {
-  bold(value: Paintable): Painted
-  dim(value: Paintable): Painted
-  bad(value: Paintable): Painted
-  good(value: Paintable): Painted
-  careful(value: Paintable): Painted
+  readonly bold: Paint
+  readonly dim: Paint
+  readonly bad: Paint
+  readonly good: Paint
+  readonly careful: Paint
   /** What to type. */
-  command(value: Paintable): Painted
+  readonly command: Paint
 }
 
 export const createPalette = (colored: boolean): Palette => {
   const style =
-    (name: Style) =>
-    (value: Paintable): Painted =>
+    (name: Style): Paint =>
+    (value) =>
       new Painted(colored ? styleText(name, safe(value), { validateStream: false }) : safe(value))
   return {
     bold: style('bold'),

@@ -109,7 +109,7 @@ describe('while another process writes', () => {
     const clock = ticking()
     const appended = append(open, raised())
     await expect(appended).rejects.toMatchObject({ code: 'PABAL_STORE_BUSY', retryable: true })
-    expect(clock.ticks).toBeGreaterThan(5)
+    expect(clock.ticks).toBeGreaterThan(0)
     expect(await headOf(open)).toBe(0)
     holder.tell('release')
     await holder.said('released')

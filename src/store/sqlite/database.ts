@@ -81,7 +81,7 @@ export class SqliteDatabase implements Database {
   readonly #listeners = new Set<() => void>()
   readonly #owned = new WeakMap<DatabaseSync, Connection>()
   #watcher: FSWatcher | undefined
-  #dataVersion = 0
+  #dataVersion: number | undefined
   #noticed = false
   readonly #ended = new AbortController()
   #closed = false
@@ -316,14 +316,19 @@ export class SqliteDatabase implements Database {
     this.#noticed = false
     if (this.#closed) return
     const version = this.#readDataVersion()
-    if (version === this.#dataVersion) return
+    if (version === undefined || version === this.#dataVersion) return
     this.#dataVersion = version
     for (const listener of this.#listeners) listener()
   }
 
   /** Changes only when another connection has written (https://sqlite.org/pragma.html#pragma_data_version). */
-  #readDataVersion(): number {
-    return Number(this.#writer.prepare('PRAGMA data_version').get()?.['data_version'])
+  #readDataVersion(): number | undefined {
+    try {
+      return Number(this.#writer.prepare('PRAGMA data_version').get()?.['data_version'])
+    } catch {
+      // Busy, or worse: whoever reads or writes next is told. A hint is no reason to end the process.
+      return undefined
+    }
   }
 
   async backup(target: string): Promise<void> {

@@ -59,11 +59,23 @@ export const checkExists = (path: string): void => {
     throw new PabalError('PABAL_STORE_UNREACHABLE', `${path} does not exist; the app creates it at its first start`)
 }
 
+/** Level by level: `recursive` never returns where mkdir says ENOENT under a folder that is there (node:fs under /proc). */
+const makeFolder = (folder: string): void => {
+  if (existsSync(folder)) return
+  makeFolder(dirname(folder))
+  try {
+    mkdirSync(folder)
+  } catch (error) {
+    // Another process may have been quicker.
+    if (!existsSync(folder)) throw error
+  }
+}
+
 /** Creates the folder and refuses network file systems. @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_READONLY */
 export const prepareFolder = (path: string): void => {
   const folder = dirname(resolve(path))
   try {
-    mkdirSync(folder, { recursive: true })
+    makeFolder(folder)
   } catch (error) {
     // On a read-only disk mkdir says ENOENT; the folder above tells more.
     let above = folder

@@ -36,7 +36,10 @@ export const operatingRules: readonly StoreRule[] = [
 
   rule('events are counted by the beginning of their key, and by lane', async (process) => {
     const { read, log } = process
-    await append(process, ...['pabal:a', 'pabal:b', 'pabal:b', 'pabalx', 'pabal', 'a', '주문'].map((key) => raised({ key })))
+    await append(
+      process,
+      ...['pabal:a', 'pabal:b', 'pabal:b', 'pabalx', 'pabal', 'a', '주문'].map((key) => raised({ key })),
+    )
     const count = (prefix: string) => read((session) => log.countKeys(session, prefix))
     assert.equal(await count('pabal:'), 3)
     assert.equal(await count('pabal:b'), 2)
@@ -45,9 +48,14 @@ export const operatingRules: readonly StoreRule[] = [
     const lanes = await Promise.all(
       [0, 1, 2].map((lane) => read((session) => log.count(session, { after: 0, lane: { lane, lanes: 3 } }))),
     )
-    assert.equal(lanes.reduce((sum, n) => sum + n, 0), 7)
+    assert.equal(
+      lanes.reduce((sum, n) => sum + n, 0),
+      7,
+    )
     for (const [lane, n] of lanes.entries()) {
-      const { events } = await read((session) => log.readAfter(session, { after: 0, lane: { lane, lanes: 3 }, limit: 9 }))
+      const { events } = await read((session) =>
+        log.readAfter(session, { after: 0, lane: { lane, lanes: 3 }, limit: 9 }),
+      )
       assert.equal(events.length, n)
     }
   }),
@@ -105,13 +113,39 @@ export const operatingRules: readonly StoreRule[] = [
     assert.deepEqual(
       groups.map((group) => ({ ...group })),
       [
-        { consumer: 'order-list', source: 'ordering', status: 'dead', fingerprint: 'E1', keys: 2, waiting: 10, first_failed_ms: 1, last_failed_ms: 6 },
-        { consumer: 'order-list', source: 'ordering', status: 'dead', fingerprint: 'E2', keys: 1, waiting: 0, first_failed_ms: 100, last_failed_ms: 200 },
+        {
+          consumer: 'order-list',
+          source: 'ordering',
+          status: 'dead',
+          fingerprint: 'E1',
+          keys: 2,
+          waiting: 10,
+          first_failed_ms: 1,
+          last_failed_ms: 6,
+        },
+        {
+          consumer: 'order-list',
+          source: 'ordering',
+          status: 'dead',
+          fingerprint: 'E2',
+          keys: 1,
+          waiting: 0,
+          first_failed_ms: 100,
+          last_failed_ms: 200,
+        },
       ],
     )
     assert.equal((await read((session) => parking.groups(session, {}))).length, 3)
-    assert.deepEqual(await read((session) => parking.count(session, { status: 'dead' })), { keys: 3, waiting: 10, mostWaiting: 9 })
-    assert.deepEqual(await read((session) => parking.count(session, { key: 'nobody' })), { keys: 0, waiting: 0, mostWaiting: 0 })
+    assert.deepEqual(await read((session) => parking.count(session, { status: 'dead' })), {
+      keys: 3,
+      waiting: 10,
+      mostWaiting: 9,
+    })
+    assert.deepEqual(await read((session) => parking.count(session, { key: 'nobody' })), {
+      keys: 0,
+      waiting: 0,
+      mostWaiting: 0,
+    })
   }),
 
   rule('a retry makes dead keys due with a full set of attempts, and leaves the others alone', async (process) => {
@@ -122,14 +156,17 @@ export const operatingRules: readonly StoreRule[] = [
       parked({ key: 'b', status: 'dead', attempts: 8, event_id: 'event-b', source: 'payment' }),
       parked({ key: 'c', status: 'retrying', attempts: 3, next_ms: 9_000 }),
     )
-    const retry = (filter: Parameters<typeof parking.retry>[1]) => write((session) => parking.retry(session, filter, 5_000))
+    const retry = (filter: Parameters<typeof parking.retry>[1]) =>
+      write((session) => parking.retry(session, filter, 5_000))
     assert.equal(await retry({ event_id: 'event-b', source: 'ordering' }), 0)
     assert.equal(await retry({ event_id: 'event-b' }), 1)
     assert.equal(await retry({}), 1)
     assert.equal(await retry({}), 0)
     const rows = await read((session) => parking.list(session, {}, 9))
     assert.deepEqual(
-      Object.fromEntries(rows.map(({ key, status, attempts, next_ms, waiting }) => [key, [status, attempts, next_ms, waiting]])),
+      Object.fromEntries(
+        rows.map(({ key, status, attempts, next_ms, waiting }) => [key, [status, attempts, next_ms, waiting]]),
+      ),
       { a: ['retrying', 0, 5_000, 4], b: ['retrying', 0, 5_000, 0], c: ['retrying', 3, 9_000, 0] },
     )
   }),

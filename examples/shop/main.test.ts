@@ -1,0 +1,195 @@
+import { access, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { eventually } from '../../test/support/eventually.ts'
+import type { Figures } from './figures.ts'
+import { halfYearFile, header, writeTestFile } from './retail/testing.ts'
+import { firstWeek } from './testing/ledger.ts'
+import { runShop, startShop } from './testing/shop-process.ts'
+import { line, newFolder, openShop, place } from './testing/test-shop.ts'
+
+const week: Figures = {
+  ...firstWeek,
+  shipped: firstWeek.orders - firstWeek.declined,
+  notifications: firstWeek.orders + firstWeek.returns,
+  events: 3_133,
+  deadLetters: 0,
+}
+
+const importWeek = (data: string, ...more: string[]) => ['--data', data, '--once', '--json', ...more]
+
+const isAlive = (pid: number) => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+const exists = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  )
+
+describe('the shop as a process', () => {
+  it('prints the figures of the first trading week as one JSON line, with the keys in their order', async () => {
+    const { code, out, figures } = await runShop(...importWeek(await newFolder()))
+    expect({ code, lines: out.split('\n').length }).toEqual({ code: 0, lines: 2 })
+    const { seconds, ...rest } = figures()
+    expect(rest).toEqual(week)
+    expect(seconds).toBeGreaterThan(0)
+    expect(Object.keys(figures()).join(' ')).toBe(
+      'orders units revenuePence declined shipped returns returnsUnmatched refundedPence refused notifications events deadLetters seconds',
+    )
+  })
+
+  it('comes to the same figures after kill -9 at any moment, as often as it likes', async () => {
+    const data = await newFolder()
+    let kills = 0
+    // Shorter than a whole run, so that most of them hit.
+    const afterMs = fc.sample(fc.integer({ min: 100, max: 1_500 }), { numRuns: 8, seed: 20_101_201 })
+    for (const ms of afterMs) {
+      const shop = startShop(importWeek(data))
+      const killing = setTimeout(() => shop.kill('SIGKILL'), ms)
+      if ((await shop.ended).code === null) kills++
+      clearTimeout(killing)
+    }
+    expect(kills).toBeGreaterThan(0)
+    const { seconds: _, ...figures } = (await runShop(...importWeek(data))).figures()
+    expect(figures).toEqual(week)
+  })
+
+  it('parks the key of --fail-key, handles all else, and goes on without it after a retry', async () => {
+    const data = await newFolder()
+    const failed = await runShop(...importWeek(data, '--fail-key', '536368'))
+    expect(failed.code).toBe(0)
+    expect(failed.figures()).toMatchObject({ ...week, shipped: 564, notifications: 634, events: 3_131, deadLetters: 1 })
+    expect((await runShop(...importWeek(data))).figures()).toMatchObject({ shipped: 564, deadLetters: 1 })
+  })
+
+  it('stays open after its summary until a signal ends it in order, and leaves no process behind', async () => {
+    const data = await newFolder()
+    const shop = startShop(['--data', data])
+    await shop.said('Ctrl+C closes it')
+    // Another process places its commands beside it; this one handles what follows.
+    expect(await runShop('--data', data, 'cancel', '536365')).toMatchObject({ code: 0 })
+    expect(await runShop('--data', data, 'cancel', '536365')).toMatchObject({ code: 1 })
+    const address = await runShop('--data', data, 'address', '536366', '1 Jongno, Seoul')
+    expect(address).toMatchObject({ code: 0, err: '' })
+    expect(await runShop('--data', data, 'address', '536366')).toMatchObject({ out: '1 Jongno, Seoul\n' })
+    const children = (await readFile(`/proc/${shop.pid}/task/${shop.pid}/children`, 'utf8').catch(() => ''))
+      .split(' ')
+      .filter(Boolean)
+      .map(Number)
+    shop.kill('SIGTERM')
+    const { code, out } = await shop.ended
+    expect(code).toBe(0)
+    expect(out).toContain('567   119,380 units for £234,397.28')
+    await eventually('its delivery service has ended', () => !children.some(isAlive))
+  })
+
+  it('leaves no delivery service behind when it is killed', async () => {
+    const data = await newFolder()
+    const shop = startShop(['--data', data])
+    await shop.said('Ctrl+C closes it')
+    await runShop('--data', data, 'address', '536366', '1 Jongno, Seoul')
+    const children = (await readFile(`/proc/${shop.pid}/task/${shop.pid}/children`, 'utf8').catch(() => ''))
+      .split(' ')
+      .filter(Boolean)
+      .map(Number)
+    shop.kill('SIGKILL')
+    await shop.ended
+    await eventually('its delivery service has ended', () => !children.some(isAlive))
+  })
+
+  it('says that it was interrupted when it should have settled', async () => {
+    const shop = startShop(['--data', await newFolder(), '--once', '--orders', halfYearFile])
+    await eventually('it has begun', () => shop.said('').then(() => true))
+    setTimeout(() => shop.kill('SIGINT'), 700)
+    expect((await shop.ended).code).toBe(130)
+  })
+
+  it('lists orders, refusals and sales, as tables and as JSON lines', async () => {
+    const data = await newFolder()
+    await runShop(...importWeek(data))
+    const list = async (...args: string[]) => (await runShop('--data', data, ...args)).out
+    expect(await list('report')).toContain('2010-12-01      121   24,215   £46,376.49')
+    expect(await list('report', '--by', 'country')).toContain('United Kingdom      527')
+    expect((await list('--json', 'orders', '--limit', '600')).split('\n')).toHaveLength(567 + 1)
+    expect((await list('--json', 'refused', '--limit', '600')).split('\n')).toHaveLength(122 + 1)
+    expect(await list('--json', 'refused', '--reason', 'bad-row')).toBe('')
+    const unmatched = (await list('--json', 'unmatched', '--limit', '600')).trim().split('\n')
+    expect(new Set(unmatched.map((text) => (JSON.parse(text) as { invoice: string }).invoice)).size).toBe(52)
+  })
+})
+
+describe('what goes wrong', () => {
+  it.each([
+    ['an unknown option', ['--frobnicate'], 2, 'SHOP_USAGE'],
+    ['an unknown command', ['frobnicate'], 2, 'SHOP_USAGE'],
+    ['a share beyond 1', ['--delivery-fail-rate', '2'], 2, 'SHOP_USAGE'],
+    ['a file that is not there', ['--orders', 'no.csv', '--once'], 1, 'SHOP_FILE_NOT_FOUND'],
+    ['a file that is no CSV', ['--orders', import.meta.filename, '--once'], 1, 'SHOP_FILE_NOT_CSV'],
+    ['an order that is not there', ['cancel', '1'], 1, 'There is no order 1.'],
+  ])('%s is one message with its remedy', async (_, args, code, text) => {
+    const ended = await runShop('--data', join(await newFolder(), 'data'), ...args)
+    expect(ended).toMatchObject({ code, out: '' })
+    expect(ended.err).toContain(text)
+    expect(ended.err).not.toContain('    at ')
+  })
+
+  it('a truncated gzip takes nothing in, and creates nothing', async () => {
+    const data = join(await newFolder(), 'data')
+    const whole = await readFile(halfYearFile)
+    const path = await writeTestFile(whole.subarray(0, whole.length / 2), 'orders.csv.gz')
+    const { code, out, err } = await runShop(...importWeek(data, '--orders', path))
+    expect({ code, out, made: await exists(data) }).toEqual({ code: 1, out: '', made: false })
+    expect(err).toContain('SHOP_FILE_TRUNCATED')
+    expect(err).toContain('remedy: Fetch the file again')
+  })
+
+  it('what comes before an unreadable end of the file is kept and settled, and the error told at the end', async () => {
+    const rows = gunzipSync(await readFile(halfYearFile))
+      .toString()
+      .split('\n')
+    const day = rows.slice(
+      1,
+      rows.findIndex((row) => row.includes(',2010-12-02 ')),
+    )
+    const torn = [header, ...day, '536540,1,A,1,2010-12-02 08:00:00,1,1,', 'x'.repeat(200_000)].join('\n')
+    const { code, figures, err } = await runShop(
+      ...importWeek(await newFolder(), '--orders', await writeTestFile(torn)),
+    )
+    expect(code).toBe(1)
+    expect(figures()).toMatchObject({ orders: 121, units: 24_215, shipped: 121, deadLetters: 0 })
+    expect(err).toContain('SHOP_FILE_NOT_CSV')
+  })
+
+  it('a folder that cannot be made and a file that is no database are told with exit code 3', async () => {
+    const folder = await newFolder()
+    await writeFile(join(folder, 'ordering.db'), 'this is no database, it only has its name')
+    const foreign = await runShop(...importWeek(folder))
+    expect(foreign).toMatchObject({ code: 3, out: '' })
+    expect(foreign.err).toContain('PABAL_STORE_FOREIGN')
+    const unreachable = await runShop(...importWeek(join(folder, 'ordering.db', 'below')))
+    expect(unreachable).toMatchObject({ code: 3, out: '' })
+    expect(unreachable.err).toContain('PABAL_STORE_UNREACHABLE')
+  })
+
+  it('a database that another process holds for too long is told with exit code 3', async () => {
+    const data = await newFolder()
+    const shop = await openShop({ data })
+    await place(shop, '1', line('a', 1, 100))
+    await shop.app.settle()
+    await shop[Symbol.asyncDispose]()
+    const { DatabaseSync } = await import('node:sqlite')
+    using holder = new DatabaseSync(join(data, 'ordering.db'))
+    holder.exec('BEGIN IMMEDIATE')
+    const { code, err } = await runShop('--data', data, 'cancel', '1')
+    expect(code).toBe(3)
+    expect(err).toContain('PABAL_STORE_BUSY')
+  })
+})
