@@ -1,14 +1,19 @@
-import { access, readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
+import { PabalError } from 'pabal'
 import { describe, expect, it } from 'vitest'
 import { eventually } from '../../test/support/eventually.ts'
+import { createShop } from './app.ts'
+import { ChangeAddress } from './contracts/ordering.ts'
 import type { Figures } from './figures.ts'
 import { halfYearFile, header, writeTestFile } from './retail/testing.ts'
+import { tell } from './shop-error.ts'
 import { firstWeek } from './testing/ledger.ts'
 import { runShop, startShop } from './testing/shop-process.ts'
-import { line, newFolder, openShop, place } from './testing/test-shop.ts'
+import { line, newFolder, place } from './testing/test-shop.ts'
 
 const week: Figures = {
   ...firstWeek,
@@ -27,12 +32,6 @@ const isAlive = (pid: number) => {
     return false
   }
 }
-
-const exists = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  )
 
 describe('the shop as a process', () => {
   it('prints the figures of the first trading week as one JSON line, with the keys in their order', async () => {
@@ -70,45 +69,46 @@ describe('the shop as a process', () => {
     expect((await runShop(...importWeek(data))).figures()).toMatchObject({ shipped: 564, deadLetters: 1 })
   })
 
-  it('stays open after its summary until a signal ends it in order, and leaves no process behind', async () => {
+  it('stays open after its summary, takes what other processes ask for, and ends in order at a signal', async () => {
     const data = await newFolder()
     const shop = startShop(['--data', data])
     await shop.said('Ctrl+C closes it')
-    // Another process places its commands beside it; this one handles what follows.
     expect(await runShop('--data', data, 'cancel', '536365')).toMatchObject({ code: 0 })
     expect(await runShop('--data', data, 'cancel', '536365')).toMatchObject({ code: 1 })
-    const address = await runShop('--data', data, 'address', '536366', '1 Jongno, Seoul')
-    expect(address).toMatchObject({ code: 0, err: '' })
+    expect(await runShop('--data', data, 'address', '536366', '1 Jongno, Seoul')).toMatchObject({ code: 0, err: '' })
     expect(await runShop('--data', data, 'address', '536366')).toMatchObject({ out: '1 Jongno, Seoul\n' })
-    const children = (await readFile(`/proc/${shop.pid}/task/${shop.pid}/children`, 'utf8').catch(() => ''))
-      .split(' ')
-      .filter(Boolean)
-      .map(Number)
-    shop.kill('SIGTERM')
+    shop.kill('SIGINT')
     const { code, out } = await shop.ended
     expect(code).toBe(0)
     expect(out).toContain('567   119,380 units for £234,397.28')
-    await eventually('its delivery service has ended', () => !children.some(isAlive))
   })
 
-  it('leaves no delivery service behind when it is killed', async () => {
+  it.runIf(existsSync('/proc/self/task')).each(['SIGTERM', 'SIGKILL'] as const)(
+    'takes its delivery service with it at %s',
+    async (signal) => {
+      const data = await newFolder()
+      {
+        // A change of address waits, so that the service is needed.
+        await using shop = createShop({ data })
+        await place(shop, '1', line('a', 1, 100))
+        await shop.app.send(ChangeAddress, { orderId: '1', address: '1 High Street' })
+      }
+      const shop = startShop(['--data', data])
+      const [service] = await eventually('it has a delivery service', async () => {
+        const children = await readFile(`/proc/${shop.pid}/task/${shop.pid}/children`, 'utf8')
+        return children === '' ? undefined : children.trim().split(' ').map(Number)
+      })
+      shop.kill(signal)
+      await shop.ended
+      await eventually('it has ended too', () => !isAlive(service!))
+    },
+  )
+
+  it('says that it was interrupted before everything was settled', async () => {
     const data = await newFolder()
-    const shop = startShop(['--data', data])
-    await shop.said('Ctrl+C closes it')
-    await runShop('--data', data, 'address', '536366', '1 Jongno, Seoul')
-    const children = (await readFile(`/proc/${shop.pid}/task/${shop.pid}/children`, 'utf8').catch(() => ''))
-      .split(' ')
-      .filter(Boolean)
-      .map(Number)
-    shop.kill('SIGKILL')
-    await shop.ended
-    await eventually('its delivery service has ended', () => !children.some(isAlive))
-  })
-
-  it('says that it was interrupted when it should have settled', async () => {
-    const shop = startShop(['--data', await newFolder(), '--once', '--orders', halfYearFile])
-    await eventually('it has begun', () => shop.said('').then(() => true))
-    setTimeout(() => shop.kill('SIGINT'), 700)
+    const shop = startShop(['--data', data, '--once', '--orders', halfYearFile])
+    await eventually('it has begun', () => existsSync(join(data, 'reporting.db')))
+    shop.kill('SIGINT')
     expect((await shop.ended).code).toBe(130)
   })
 
@@ -146,7 +146,7 @@ describe('what goes wrong', () => {
     const whole = await readFile(halfYearFile)
     const path = await writeTestFile(whole.subarray(0, whole.length / 2), 'orders.csv.gz')
     const { code, out, err } = await runShop(...importWeek(data, '--orders', path))
-    expect({ code, out, made: await exists(data) }).toEqual({ code: 1, out: '', made: false })
+    expect({ code, out, made: existsSync(data) }).toEqual({ code: 1, out: '', made: false })
     expect(err).toContain('SHOP_FILE_TRUNCATED')
     expect(err).toContain('remedy: Fetch the file again')
   })
@@ -179,17 +179,7 @@ describe('what goes wrong', () => {
     expect(unreachable.err).toContain('PABAL_STORE_UNREACHABLE')
   })
 
-  it('a database that another process holds for too long is told with exit code 3', async () => {
-    const data = await newFolder()
-    const shop = await openShop({ data })
-    await place(shop, '1', line('a', 1, 100))
-    await shop.app.settle()
-    await shop[Symbol.asyncDispose]()
-    const { DatabaseSync } = await import('node:sqlite')
-    using holder = new DatabaseSync(join(data, 'ordering.db'))
-    holder.exec('BEGIN IMMEDIATE')
-    const { code, err } = await runShop('--data', data, 'cancel', '1')
-    expect(code).toBe(3)
-    expect(err).toContain('PABAL_STORE_BUSY')
+  it('a database that another process holds for too long is told with exit code 3', () => {
+    expect(tell(new PabalError('PABAL_STORE_BUSY', 'ordering.db: locked'))).toMatchObject({ exitCode: 3 })
   })
 })

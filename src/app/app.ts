@@ -94,6 +94,7 @@ class RunningApp {
   readonly #limits: Limits
   readonly #options: AppOptions
   #opened: Promise<OpenedApp> | undefined
+  #looked: Promise<OpenedApp> | undefined
   /** `start` was called: the handlers run until `stop`. */
   #started = false
   /** Calls of `settle` under way: the handlers run at least for as long. */
@@ -115,7 +116,7 @@ class RunningApp {
       composition: this.#composition,
       environment: this.#environment,
       limits: this.#limits,
-      open: ({ existing = false } = {}) => this.#open(existing),
+      open: ({ existing = false } = {}) => (existing ? this.#look() : this.#open()),
     }
   }
 
@@ -133,22 +134,36 @@ class RunningApp {
     }
   }
 
-  #open(existing = false): Promise<OpenedApp> {
+  #open(): Promise<OpenedApp> {
     if (this.#stopped !== undefined) return Promise.reject(closed())
     if (this.#opened === undefined) {
-      const { leaseMs, breaker } = this.#options
-      this.#opened = OpenedApp.open(this.#composition, {
-        environment: this.#environment,
-        limits: this.#limits,
-        leaseMs,
-        breaker,
-        warn: this.#warn,
-        existing,
-      })
+      this.#opened = this.#openAs({ existing: false })
       // What could not be opened may be opened later.
       this.#opened.catch(() => (this.#opened = undefined))
     }
     return this.#opened
+  }
+
+  /** For a look at what is there: the open app where it is open, else one apart, which a later start does not build on. */
+  #look(): Promise<OpenedApp> {
+    if (this.#opened !== undefined || this.#stopped !== undefined) return this.#open()
+    if (this.#looked === undefined) {
+      this.#looked = this.#openAs({ existing: true })
+      this.#looked.catch(() => (this.#looked = undefined))
+    }
+    return this.#looked
+  }
+
+  #openAs({ existing }: { readonly existing: boolean }): Promise<OpenedApp> {
+    const { leaseMs, breaker } = this.#options
+    return OpenedApp.open(this.#composition, {
+      environment: this.#environment,
+      limits: this.#limits,
+      leaseMs,
+      breaker,
+      warn: this.#warn,
+      existing,
+    })
   }
 
   context(context: ContextDefinition): unknown {
@@ -268,6 +283,7 @@ class RunningApp {
 
   stop({ graceMs = defaultGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
     this.#stopped ??= (async () => {
+      await (await this.#looked?.catch(() => undefined))?.close()
       const opened = await this.#opened?.catch(() => undefined)
       if (opened === undefined) return
       await this.#running?.catch(() => undefined)

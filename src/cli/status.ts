@@ -33,7 +33,10 @@ const status = async (invocation: Invocation, { check }: { check?: boolean }): P
   })
   const problems = found.concerns.filter(({ level }) => level === 'problem').length
   if (check === true && problems > 0)
-    throw new PabalError('PABAL_CHECK_FAILED', `${count(problems, 'thing')} ${problems === 1 ? 'needs' : 'need'} a person`)
+    throw new PabalError(
+      'PABAL_CHECK_FAILED',
+      `${count(problems, 'thing')} ${problems === 1 ? 'needs' : 'need'} a person`,
+    )
 }
 
 /** The problem, then what to type. */

@@ -11,7 +11,8 @@ import type { ContextStore, Database, Session, Store } from '../store/store.ts'
 import type { ContextFacts } from './definition.ts'
 import type { CommandSpec } from './handler.ts'
 import type { Unit } from './unit.ts'
-import { enclosingScope, Scope, scopeOf, type UnitOfWork, within } from './unit-of-work.ts'
+import { enclosingScope, Scope, scopeOf, within } from './scope.ts'
+import type { UnitOfWork } from './unit-of-work.ts'
 
 export interface UnitOptions<Metadata = unknown> {
   /** The same key again runs nothing and gives the recorded outcome. Kept with the effects, in the same transaction. */

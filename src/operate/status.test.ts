@@ -201,6 +201,19 @@ describe('a consumer', () => {
   })
 })
 
+test('an app that was only looked at is started as if nobody had looked', async () => {
+  const path = `${await testFolder()}/ordering.db`
+  const bound = () => ordering.with({ store: sqlite(path), handlers: [listing(() => false)], prepare: prepareLedger })
+  await expect(operate(testApp([bound()]))).rejects.toMatchObject({ code: 'PABAL_STORE_UNREACHABLE' })
+  await testApp([ordering.with({ store: sqlite(path) })])['~pabal'].open()
+  const app = testApp([bound()])
+  const operated = await operate(app)
+  await app.context(ordering).transaction(({ raise }) => raise(OrderPlaced, order('a')))
+  await app.settle({ withinMs: 10_000 })
+  expect(await countUserEvents(operated)).toBe(1)
+  expect((await statusOf(operated)).contexts[0]!.consumers).toMatchObject([{ consumer: 'list', lagEvents: 0 }])
+})
+
 test('an app in memory is operated as it is, in the process that has it', async () => {
   const app = testApp([
     ordering.with({ store: sqlite(':memory:'), handlers: [listing((key) => key === 'a')], prepare: prepareLedger }),

@@ -1,6 +1,6 @@
 /** Which events of a batch may be handled now: not those of parked keys, nor duplicates, nor what would leave a gap (P4, P6, P9). */
 
-import type { Scope } from '../context/unit-of-work.ts'
+import type { Scope } from '../context/scope.ts'
 import type { Awaitable } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'

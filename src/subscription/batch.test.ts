@@ -226,6 +226,28 @@ describe('a batch', () => {
   })
 })
 
+describe('a backlog', () => {
+  test.each(['database', 'external'] as const)(
+    'lets requests and timers through while it is handled (%s effects)',
+    async (effects) => {
+      const { path, app, context } = await openOrdering([
+        effects === 'database'
+          ? ordering.on(OrderPlaced, 'list', (event, { tx }) => enter(tx, 'list', event))
+          : ordering.on(OrderPlaced, 'list', () => 0, { effects: 'external', startAt: 'beginning' }),
+      ])
+      await context.transaction(({ raise }) => {
+        for (let i = 0; i < 12_000; i++) raise(OrderPlaced, order(`k${i % 500}`))
+      })
+      let turns = 0
+      const ticking = setInterval(() => turns++, 1)
+      await app.settle({ withinMs: 25_000 })
+      clearInterval(ticking)
+      expect(turns).toBeGreaterThan(5)
+      if (effects === 'database') expect(ledgerOf(path)).toHaveLength(12_000)
+    },
+  )
+})
+
 describe('a durable handler', () => {
   test('that raises what it handles goes on until the chain ends, each link once', async () => {
     const { path, app, context } = await openOrdering([

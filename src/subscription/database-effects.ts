@@ -3,7 +3,7 @@
  * fails the batch is undone and run again with a savepoint per event, so that a bad event costs its key and nothing else.
  */
 
-import { type Scope, within } from '../context/unit-of-work.ts'
+import { type Scope, within } from '../context/scope.ts'
 import { isPromise } from '../core/awaitable.ts'
 import { isPabalError, PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'

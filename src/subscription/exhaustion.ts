@@ -1,6 +1,6 @@
 /** After a failure, inside the transaction: the key parks for a retry or for a person, or goes on by its policy (P6). */
 
-import { type Scope, within } from '../context/unit-of-work.ts'
+import { type Scope, within } from '../context/scope.ts'
 import { isPabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { ParkedKey } from '../store/store.ts'

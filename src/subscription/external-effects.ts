@@ -3,7 +3,7 @@
  * idempotency key. What they return is recorded in the transaction that moves the cursor, in the order of the log.
  */
 
-import { type Scope, within } from '../context/unit-of-work.ts'
+import { type Scope, within } from '../context/scope.ts'
 import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'

@@ -1,6 +1,6 @@
 /** `within`: events that are not handled in time. After A, do B within a time; when not, it shows, and may raise an event. */
 
-import { within } from '../context/unit-of-work.ts'
+import { within } from '../context/scope.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import { slotOf } from '../store/slot.ts'
 import type { ParkedKey } from '../store/store.ts'

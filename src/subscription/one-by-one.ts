@@ -3,7 +3,7 @@
  * everything fails nothing more is parked and the cursor stays; one poison event among good ones costs its key only (P6).
  */
 
-import type { Scope } from '../context/unit-of-work.ts'
+import type { Scope } from '../context/scope.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { Admissions } from './admission.ts'

@@ -1,6 +1,6 @@
 /** Parked keys that are due: their events from the log, in order, from the failing one to where the cursor is. */
 
-import { type Scope, within } from '../context/unit-of-work.ts'
+import { type Scope, within } from '../context/scope.ts'
 import { backoffMs } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import { EventRecord } from '../event/envelope.ts'

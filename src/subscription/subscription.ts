@@ -5,7 +5,7 @@
 
 import type { DurableSpec } from '../context/handler.ts'
 import type { ContextRuntime } from '../context/runtime.ts'
-import { outside } from '../context/unit-of-work.ts'
+import { outside } from '../context/scope.ts'
 import { backoffMs } from '../core/environment.ts'
 import { Breaker, type BreakerOptions, defaultBreaker } from './breaker.ts'
 import { applyBatch } from './database-effects.ts'
@@ -34,6 +34,9 @@ export interface SubscriptionOptions {
 }
 
 export const defaultLeaseMs = 15_000
+
+/** The longest that a consumer with a backlog holds the event loop, give or take a batch. */
+const breathMs = 20
 
 /** Two batches of a consumer begin at least so far apart, unless they are full. */
 const paceMs = 5
@@ -181,6 +184,7 @@ export class Subscription {
   /** Runs `step` until stopped. A step says how long nothing will have to be done, or undefined when there is more at once. */
   async #loop(step: () => Promise<number | undefined>): Promise<void> {
     const { environment } = this.#runtime
+    let breathedMs = environment.now()
     for (let failures = 0; !this.#stopping.signal.aborted; ) {
       const rings = this.#rings
       let idleMs: number | undefined
@@ -194,7 +198,12 @@ export class Subscription {
         idleMs = error instanceof Fenced ? undefined : backoffMs(++failures, 50, 5_000, environment.random)
       }
       this.#progress.ring()
-      if (idleMs !== undefined && rings === this.#rings) await this.#sleep(idleMs)
+      const sleeps = idleMs !== undefined && rings === this.#rings
+      if (sleeps) await this.#sleep(idleMs!)
+      // An embedded database answers without a turn of the event loop: a backlog would keep requests, timers and signals waiting.
+      else if (environment.now() - breathedMs >= breathMs) await environment.sleep(0)
+      else continue
+      breathedMs = environment.now()
     }
   }
 

@@ -31,6 +31,8 @@ export interface Ran {
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly input?: string
+  /** A folder below the shop's. */
+  readonly below?: string
 }
 
 export interface OperatedFolder {
@@ -111,7 +113,12 @@ export const operatedFolder = async (given?: string): Promise<OperatedFolder> =>
   }
 }
 
-const run = async (cwd: string, args: readonly string[], { env = {}, input }: RunOptions = {}): Promise<Ran> => {
+const run = async (
+  folder: string,
+  args: readonly string[],
+  { env = {}, input, below }: RunOptions = {},
+): Promise<Ran> => {
+  const cwd = below === undefined ? folder : join(folder, below)
   const child = spawn(process.execPath, ['--conditions=pabal-source', main, ...args], {
     cwd,
     env: { PATH: process.env['PATH'], HOME: cwd, NODE_COMPILE_CACHE: compiled, ...env },

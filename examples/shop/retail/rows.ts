@@ -33,7 +33,8 @@ export async function* readRetailRows(path: string, options: ReadRowsOptions = {
   const file = await openFile(path)
   const { isGzip, fileBytes } = await inspect(file, path)
   const source = file.createReadStream({ start: 0, highWaterMark: chunkBytes })
-  const quotes = createUnclosedQuotesFilter()
+  let endless: ShopInputError | undefined
+  const quotes = createUnclosedQuotesFilter((error) => (endless = error))
   const rows = parse(createParserOptions(path))
   if (options.signal !== undefined) addAbortSignal(options.signal, source)
   // The iterator below throws the error; the callback only keeps it from being an unhandled one.
@@ -46,6 +47,7 @@ export async function* readRetailRows(path: string, options: ReadRowsOptions = {
       yield row
       if (++count % progressRows === 0) report()
     }
+    if (endless !== undefined) throw endless
     if (rows.info.records === 0) throw new ShopInputError('SHOP_FILE_NOT_CSV', `${path} is empty.`)
     report()
   } catch (error) {

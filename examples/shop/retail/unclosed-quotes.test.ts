@@ -10,12 +10,16 @@ import { createUnclosedQuotesFilter } from './unclosed-quotes.ts'
 const good = '536365,85123A,WHITE HANGING HEART,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom'
 const quoted = '536365,85123A,"BOX, ""VINTAGE"" OF 12",6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom'
 
+const refuse = (error: Error): never => {
+  throw error
+}
+
 async function filter(text: string, chunkBytes = 64 * 1024): Promise<string> {
   const bytes = Buffer.from(text)
   const chunks = Array.from({ length: Math.ceil(bytes.length / chunkBytes) }, (_, i) =>
     bytes.subarray(i * chunkBytes, (i + 1) * chunkBytes),
   )
-  return (await buffer(Readable.from(chunks).pipe(createUnclosedQuotesFilter()))).toString()
+  return (await buffer(Readable.from(chunks).pipe(createUnclosedQuotesFilter(refuse)))).toString()
 }
 
 describe('the filter of unclosed quotes', () => {

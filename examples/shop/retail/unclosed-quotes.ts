@@ -19,10 +19,14 @@ const recordLinesMax = 10
 /** A file without line breaks must not be gathered in memory. */
 const recordBytesMax = 64 * 1024
 
-/** Bytes of CSV in, the same bytes out, except for the quotes of lines that leave one open. */
-export function createUnclosedQuotesFilter(): Transform {
+/**
+ * Bytes of CSV in, the same bytes out, except for the quotes of lines that leave one open. It ends before a line without end,
+ * and says so: as an error of the stream it would undo what was read but not yet taken.
+ */
+export function createUnclosedQuotesFilter(onEndlessLine: (error: ShopInputError) => void): Transform {
   let kept: Buffer = Buffer.alloc(0)
   let columns = 0
+  let isOver = false
 
   const filter = (chunk: Buffer, isLast: boolean): Buffer[] => {
     const buffer = kept.length === 0 ? chunk : Buffer.concat([kept, chunk])
@@ -30,20 +34,20 @@ export function createUnclosedQuotesFilter(): Transform {
     if (columns === 0 && end > 0) columns = scan(buffer, 0, lineEnd(buffer, 0)).commas + 1
     const { out, done } = closeQuotes(buffer, end, columns, isLast)
     kept = Buffer.from(buffer.subarray(done))
-    if (kept.length > recordBytesMax)
-      throw new ShopInputError(
-        'SHOP_FILE_NOT_CSV',
-        `The file is not CSV: it has a line of more than ${recordBytesMax} bytes.`,
-      )
+    if (kept.length > recordBytesMax) {
+      isOver = true
+      const message = `The file is not CSV: it has a line of more than ${recordBytesMax} bytes.`
+      onEndlessLine(new ShopInputError('SHOP_FILE_NOT_CSV', message))
+    }
     return out
   }
 
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      pushAll(this, done, () => filter(chunk, false))
+      pushAll(this, done, () => (isOver ? [] : filter(chunk, false)))
     },
     flush(done) {
-      pushAll(this, done, () => filter(Buffer.alloc(0), true))
+      pushAll(this, done, () => (isOver ? [] : filter(Buffer.alloc(0), true)))
     },
   })
 }

@@ -13,7 +13,7 @@ export interface Ended {
   readonly out: string
   readonly err: string
   /** The JSON line. */
-  figures(): Figures & { readonly seconds: number }
+  readonly figures: () => Figures & { readonly seconds: number }
 }
 
 export interface ShopProcess {
