@@ -196,7 +196,7 @@ const resetLines = (
       : []),
   ]),
   ...(state === 'active' && again > 0
-    ? [line`  ${paint.careful('!')} it is running: pause it first, so that the count stands still`]
+    ? [line`  ${paint.careful('!')} it is active: pause it first, so that the count stands still while the app runs`]
     : []),
   plain(''),
 ]

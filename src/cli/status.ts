@@ -8,7 +8,7 @@ import { type AppStatus, type ContextStatus, statusOf } from '../operate/status.
 import type { Invocation } from './invocation.ts'
 import { type Output, ownerOf } from './output/output.ts'
 import { indented, table } from './output/table.ts'
-import { joined, line, type Paintable, type Painted, plain } from './output/text.ts'
+import { cut, joined, line, type Paintable, type Painted, plain } from './output/text.ts'
 import { lengthOf } from './output/time.ts'
 import { count, number } from './output/words.ts'
 import type { Act } from './program.ts'
@@ -39,6 +39,9 @@ const status = async (invocation: Invocation, { check }: { check?: boolean }): P
     )
 }
 
+/** An error's message may be a page; the rest of it is in `dead show`. */
+const detailWidth = 160
+
 /** The problem, then what to type. */
 const concernLines = (output: Output, concerns: readonly Concern[]): Painted[] => {
   const { paint } = output
@@ -51,7 +54,7 @@ const concernLines = (output: Output, concerns: readonly Concern[]): Painted[] =
   return [
     paint.bold(head),
     ...concerns.flatMap(({ level, title, context, consumer, detail, remedy, command }) => [
-      line`${level === 'problem' ? paint.bad('✗') : paint.careful('!')} ${paint.bold(`${context}/${consumer}`)} ${title}: ${detail}`,
+      line`${level === 'problem' ? paint.bad('✗') : paint.careful('!')} ${paint.bold(`${context}/${consumer}`)} ${title}: ${cut(detail, detailWidth)}`,
       ...(remedy === undefined ? [] : [line`    ${remedy}`]),
       ...(command === undefined ? [] : [line`    ${output.next(command)}`]),
     ]),

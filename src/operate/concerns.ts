@@ -58,7 +58,7 @@ const judges: readonly Judge[] = [
     status.deadKeys > 0
       ? problem(
           'dead letters',
-          `${many(status.deadKeys, 'key')} ${status.deadKeys === 1 ? 'is' : 'are'} dead${behind(status)}`,
+          `${many(status.deadKeys, 'key')} ${status.deadKeys === 1 ? 'is' : 'are'} dead${behind(status)}: ${status.lastError ?? ''}`,
           `pabal dead list --consumer ${addressOf(status)}`,
         )
       : undefined,

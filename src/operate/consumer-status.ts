@@ -58,6 +58,8 @@ export interface ConsumerStatus {
   readonly retryingKeys: number
   readonly nextRetryAt: number | null
   readonly deadKeys: number
+  /** The newest failure of a parked key; null when none is parked. */
+  readonly lastError: string | null
   /** Events behind retrying and dead ones. */
   readonly waiting: number
   /** Behind the one key that holds up most. */
@@ -185,10 +187,12 @@ const parkedOf = ({ database, store }: OperatedContext, consumer: string, source
   database.read(async (session) => {
     const all = await store.parking.count(session, { consumer, source })
     const dead = await store.parking.count(session, { consumer, source, status: 'dead' })
+    const [newest] = all.keys === 0 ? [] : await store.parking.list(session, { consumer, source }, 1)
     return {
       retryingKeys: all.keys - dead.keys,
       nextRetryAt: (await store.parking.nextDueMs(session, consumer, source)) ?? null,
       deadKeys: dead.keys,
+      lastError: newest === undefined ? null : `${newest.error.name}: ${newest.error.message}`,
       waiting: all.waiting,
       mostWaiting: all.mostWaiting,
     }
