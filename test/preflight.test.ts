@@ -33,5 +33,7 @@ test.each(['v12.22.12', 'v20.20.2', 'v22.17.1', 'v23.11.0'])(
 )
 
 test('it stands in no hook that npm runs where the published package is installed', () => {
-  expect(Object.keys(scripts)).not.toEqual(expect.arrayContaining([expect.stringMatching(/^(?:(?:pre|post)?install|prepare)$/)]))
+  expect(Object.keys(scripts)).not.toEqual(
+    expect.arrayContaining([expect.stringMatching(/^(?:(?:pre|post)?install|prepare)$/)]),
+  )
 })

@@ -91,6 +91,17 @@ describe('the import', () => {
     expect(first).toEqual({ line: 3, invoice: '0', reason: '2 columns where 8 are expected', text: '0,torn off' })
   })
 
+  it('keeps an invoice that is too much for an order, and goes on', async () => {
+    const row = (invoice: string, price: string) =>
+      `${invoice},85123A,HEART,10000000,2010-12-01 08:26:00,${price},17850.0,United Kingdom`
+    const path = await fileOf([...Array.from({ length: 10 }, () => row('536365', '1000000.0')), row('536366', '0.01')])
+    const shop = await openShop()
+    await importFile(shop, path)
+    expect(await collectFigures(shop)).toMatchObject({ orders: 1, refused: { 'bad-row': 1 } })
+    const [kept] = await shop.app.context(ordering).read(({ tx }) => listRefusedRows(tx, { limit: 1 }))
+    expect(kept).toMatchObject({ line: 2, invoice: '536365' })
+  })
+
   it('lists what it refused and what no order covers', async () => {
     const shop = await openShop()
     const day = '2010-12-01 08:26:00'

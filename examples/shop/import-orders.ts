@@ -91,13 +91,7 @@ async function* batches(first: IteratorResult<Item>, rest: AsyncGenerator<Item>)
 }
 
 async function send(app: App, item: Item): Promise<void> {
-  if (item.kind === 'bad-row') {
-    const { line, invoiceNo = null, reason, text } = item
-    // Known by its content: another file has it at another line.
-    const rowId = createHash('sha256').update(text).digest('base64url')
-    await app.send(RefuseRow, { rowId, line, invoiceNo, reason, text })
-    return
-  }
+  if (item.kind === 'bad-row') return keep(app, item)
   const options = { idempotencyKey: `invoice:${item.invoiceNo}` }
   try {
     const outcome = translate(item)
@@ -105,9 +99,21 @@ async function send(app: App, item: Item): Promise<void> {
     else if (outcome.kind === 'return') await app.send(AcceptReturn, outcome, options)
     else await app.send(RefuseInvoice, asRefused(item, outcome.reason), options)
   } catch (error) {
+    if (!isPabalError(error)) throw error
     // The number is known as something else: an earlier file had a part of the invoice that meant another thing.
-    if (!isPabalError(error) || error.code !== 'PABAL_IDEMPOTENCY_KEY_REUSED') throw error
+    if (error.code === 'PABAL_IDEMPOTENCY_KEY_REUSED') return
+    // More lines, or more money, than an order can hold: no reason to stop for everybody else.
+    if (!error.code.startsWith('PABAL_PAYLOAD_')) throw error
+    const { invoiceNo, rows } = item
+    const reason = error.message
+    await keep(app, { kind: 'bad-row', line: rows[0]?.line ?? 0, invoiceNo, reason, text: `invoice ${invoiceNo}` })
   }
+}
+
+async function keep(app: App, { line, invoiceNo, reason, text }: BadRow): Promise<void> {
+  // Known by its content: another file has it at another line.
+  const rowId = createHash('sha256').update(text).digest('base64url')
+  await app.send(RefuseRow, { rowId, line, invoiceNo: invoiceNo ?? null, reason, text })
 }
 
 const asRefused = ({ invoiceNo, customerId, country, day, rows }: Invoice, reason: RefusalReason) => {

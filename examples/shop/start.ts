@@ -52,6 +52,7 @@ export async function start(options: StartOptions): Promise<number> {
     )
     if (failure !== undefined) process.stderr.write(`${tell(failure).text}\n`)
     if (!isOnce && !signal.aborted) await once(signal, 'abort')
+    if (!isOnce && !json) process.stdout.write('  Closed.\n')
     return failure === undefined ? exitCodes.ok : exitCodes.failed
   } catch (error) {
     if (!signal.aborted) throw error

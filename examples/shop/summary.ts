@@ -1,6 +1,6 @@
 /** What `npm start` prints at the end: what became of the orders, and where to look. */
 
-import { relative } from 'node:path'
+import { resolve } from 'node:path'
 import { styleText } from 'node:util'
 import type { Examples, Figures } from './figures.ts'
 import { pounds } from './money.ts'
@@ -20,22 +20,21 @@ const dim = (text: string) => styleText('dim', text, { stream: process.stdout })
 const number = (value: number) => value.toLocaleString('en-GB')
 
 export function summaryOf(figures: Figures, { seconds, data, isRunning, examples }: SummaryOptions): string {
-  const folder = relative('.', data) || '.'
-  const isDefault = folder === defaultData
-  const pabal = `${isDefault ? '' : `SHOP_DATA=${folder} `}npm run -s pabal --`
-  const shop = `npm start --${isDefault ? '' : ` --data ${folder}`}`
+  const isDefault = resolve(data) === resolve(defaultData)
+  const pabal = `${isDefault ? '' : `SHOP_DATA=${data} `}npm run -s pabal --`
+  const shop = `npm start --${isDefault ? '' : ` --data ${data}`}`
   const lines = [
     '',
     `  ${bold('pabal · shop')}   everything handled in ${seconds.toFixed(1)} s`,
     '',
-    ...outcomes(figures, folder).map(([what, count, rest]) =>
+    ...outcomes(figures, data).map(([what, count, rest]) =>
       `  ${what.padEnd(8)} ${bold(number(count).padStart(9))}   ${rest}`.trimEnd(),
     ),
     '',
     ...(figures.deadLetters > 0 ? section('what needs you', repair(pabal)) : []),
     ...section('where to look', [...look(pabal, examples), ...lists(shop)]),
     ...(isRunning ? section('what to try, in another terminal', attempts(shop, examples)) : []),
-    ...(isRunning ? [`  The shop is open. Ctrl+C closes it; everything is kept in ${folder}.`, ''] : []),
+    ...(isRunning ? [`  The shop is open. Ctrl+C closes it; everything is kept in ${data}.`, ''] : []),
   ]
   return `${lines.join('\n')}\n`
 }

@@ -95,7 +95,7 @@ export const deadDetailLines = (output: Output, letter: DeadLetterDetail, nowMs:
 const stackLines = ({ paint }: Output, { stack }: DeadLetterDetail): Painted[] =>
   (stack ?? '')
     .split('\n')
-    .filter((each) => /^\s+at /.test(each))
+    .filter((each) => /^\s+at /.test(each) && !/\(?node:|\/node_modules\//.test(each))
     .slice(0, 8)
     .map((each) => line`    ${paint.dim(each.trim())}`)
 
@@ -140,6 +140,6 @@ const retryLines = (output: Output, letter: DeadLetterDetail, nowMs: number): Pa
     line`  ${output.next(`pabal dead retry ${address} --wait`)}`,
     line`  ${output.next(`pabal dead edit ${address} --data @corrected.json --reason "…"`)}`,
     line`  ${output.next(`pabal dead skip ${address} --reason "…"`)}`,
-    ...(letter.correlationId === null ? [] : [line`  ${output.next(`pabal trace ${letter.correlationId}`)}`]),
+    ...(letter.correlationId === null ? [] : [line`  ${output.next(`pabal trace ${letter.id}`)}`]),
   ]
 }

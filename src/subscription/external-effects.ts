@@ -37,8 +37,9 @@ export const runExternal = async (
     idempotencyKey: idempotencyKeyOf(runtime.name, spec.name, event.id),
   }
   // A handler that ignores its signal is left behind: its event runs again, with the same idempotency key.
-  const tooLate = async (): Promise<never> => {
+  const tooLate = async (): Promise<void> => {
     await runtime.environment.sleep(spec.timeoutMs, AbortSignal.any([signal, ended.signal]))
+    if (ended.signal.aborted) return
     const error = new PabalError(
       'PABAL_HANDLER_TIMEOUT',
       `'${spec.name}' ran for more than ${spec.timeoutMs} ms on ${event.type} ${event.id}`,

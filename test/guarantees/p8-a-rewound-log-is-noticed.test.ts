@@ -82,7 +82,12 @@ describe.each(Object.entries(ways))('a producer that is %s', (_way, goBack) => {
     expect(warnings.join('\n')).toContain('PABAL_LOG_REWOUND')
     const now = logOf(`${folder}/ordering.db`)
     const lostKeys = new Set(lost.map(({ key }) => key))
-    const diverged = new Set(now.slice(30).map(({ key }) => key).filter((key) => lostKeys.has(key)))
+    const diverged = new Set(
+      now
+        .slice(30)
+        .map(({ key }) => key)
+        .filter((key) => lostKeys.has(key)),
+    )
     expect(
       parkedIn(`${folder}/shipping.db`, 'shipping').map(({ key, status, error }) => [
         key,

@@ -14,7 +14,7 @@ import { inChunks } from '../in-chunks.ts'
 import { retry } from '../retry.ts'
 import { ordering } from './context.ts'
 import { OrderRedirected, InvoiceRefused, OrderCancelled, OrderPlaced, ReturnAccepted } from './events.ts'
-import { matchReturn } from './match-return.ts'
+import { matchReturn, type OpenLine } from './match-return.ts'
 
 export const placeOrder = ordering.handle(PlaceOrder, async ({ data }, { tx, raise, refuse }) => {
   const { orderId, customerId, country, day, lines } = data
@@ -58,19 +58,19 @@ export const placeOrder = ordering.handle(PlaceOrder, async ({ data }, { tx, rai
 
 export const acceptReturn = ordering.handle(AcceptReturn, async ({ data }, { tx, raise, refuse }) => {
   const { returnId, customerId, country, day, lines } = data
-  const stockCodes = [...new Set(lines.map(({ stockCode }) => stockCode))]
-  const open =
-    stockCodes.length === 0
-      ? []
-      : await tx
-          .selectFrom('order_lines')
-          .select(['line_id', 'order_id as orderId', 'stock_code as stockCode'])
-          .select(['open_quantity as openQuantity', 'unit_pence as unitPence'])
-          .where('customer_id', '=', customerId)
-          .where('stock_code', 'in', stockCodes)
-          .where('open_quantity', '>', 0)
-          .orderBy('line_id', 'desc')
-          .execute()
+  const open: (OpenLine & { readonly lineId: number; readonly orderId: string })[] = []
+  for (const stockCodes of inChunks([...new Set(lines.map(({ stockCode }) => stockCode))]))
+    open.push(
+      ...(await tx
+        .selectFrom('order_lines')
+        .select(['line_id as lineId', 'order_id as orderId', 'stock_code as stockCode'])
+        .select(['open_quantity as openQuantity', 'unit_pence as unitPence'])
+        .where('customer_id', '=', customerId)
+        .where('stock_code', 'in', stockCodes)
+        .where('open_quantity', '>', 0)
+        .orderBy('line_id', 'desc')
+        .execute()),
+    )
   const { taken, uncovered, refundPence } = matchReturn(lines, open)
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('returns')
@@ -89,7 +89,7 @@ export const acceptReturn = ordering.handle(AcceptReturn, async ({ data }, { tx,
     await tx
       .updateTable('order_lines')
       .set({ open_quantity: line.openQuantity - quantity })
-      .where('line_id', '=', line.line_id)
+      .where('line_id', '=', line.lineId)
       .execute()
   for (const chunk of inChunks(uncovered))
     await tx
