@@ -136,7 +136,7 @@ describe('an order that fails in one handler', () => {
   })
 })
 
-describe('a changed delivery address', () => {
+describe('a changed delivery address', { timeout: 120_000 }, () => {
   it('is the last one at a delivery service that is slow, fails and is killed', async () => {
     const shop = await openShop({ deliveryLatencyMs: 5, deliveryFailRate: 0.3 })
     const orderIds = ['1', '2', '3', '4', '5', '6']
@@ -148,7 +148,7 @@ describe('a changed delivery address', () => {
       await eventually('the delivery service runs', () => shop.addressService.pid !== undefined)
       process.kill(shop.addressService.pid!, 'SIGKILL')
     }
-    await shop.app.settle({ withinMs: 25_000 })
+    await shop.app.settle({ withinMs: 90_000 })
     for (const orderId of orderIds) {
       const address = `8 High Street, flat ${orderId}`
       expect(await shop.addressService.get(orderId)).toMatchObject({ address })

@@ -41,7 +41,7 @@ beforeAll(async () => {
 
 const fileOf = (part: readonly string[]) => writeTestFile([header, ...part].join('\n'))
 
-describe('the import', () => {
+describe('the import', { timeout: 120_000 }, () => {
   it('comes to the truth for the first trading week, and to the same again for the same file', async () => {
     const shop = await openShop()
     await importFile(shop, halfYearFile, { lastDay })

@@ -12,7 +12,7 @@ import type { Figures } from './figures.ts'
 import { halfYearFile, header, writeTestFile } from './retail/testing.ts'
 import { tell } from './shop-error.ts'
 import { firstWeek } from './testing/ledger.ts'
-import { runShop, startShop } from './testing/shop-process.ts'
+import { runPabal, runShop, startShop } from './testing/shop-process.ts'
 import { line, newFolder, place } from './testing/test-shop.ts'
 
 const week: Figures = {
@@ -33,7 +33,8 @@ const isAlive = (pid: number) => {
   }
 }
 
-describe('the shop as a process', () => {
+// Each test runs whole processes, and a busy machine has few processors.
+describe('the shop as a process', { timeout: 120_000 }, () => {
   it('prints the figures of the first trading week as one JSON line, with the keys in their order', async () => {
     const { code, out, figures } = await runShop(...importWeek(await newFolder()))
     expect({ code, lines: out.split('\n').length }).toEqual({ code: 0, lines: 2 })
@@ -67,6 +68,10 @@ describe('the shop as a process', () => {
     expect(failed.code).toBe(0)
     expect(failed.figures()).toMatchObject({ ...week, shipped: 564, notifications: 634, events: 3_131, deadLetters: 1 })
     expect((await runShop(...importWeek(data))).figures()).toMatchObject({ shipped: 564, deadLetters: 1 })
+    expect((await runPabal(data, 'dead', 'list')).out).toContain('--fail-key 536368: shipping this order fails')
+    expect(await runPabal(data, 'dead', 'retry', '--all', '--yes')).toMatchObject({ code: 0 })
+    expect((await runShop(...importWeek(data))).figures()).toMatchObject(week)
+    expect((await runPabal(data, 'status')).out).toContain('nothing needs a person')
   })
 
   it('stays open after its summary, takes what other processes ask for, and ends in order at a signal', async () => {
@@ -126,7 +131,7 @@ describe('the shop as a process', () => {
   })
 })
 
-describe('what goes wrong', () => {
+describe('what goes wrong', { timeout: 120_000 }, () => {
   it.each([
     ['an unknown option', ['--frobnicate'], 2, 'SHOP_USAGE'],
     ['an unknown command', ['frobnicate'], 2, 'SHOP_USAGE'],

@@ -61,7 +61,15 @@ function outcomes(figures: Figures, folder: string): Outcome[] {
     ['logged', figures.events, 'events in the six logs'],
     ...(figures.deadLetters === 0
       ? []
-      : [['parked', figures.deadLetters, 'keys wait for a person; everything else went on'] as const]),
+      : [
+          [
+            'parked',
+            figures.deadLetters,
+            figures.deadLetters === 1
+              ? 'key waits for a person; all others went on'
+              : 'keys wait for a person; all others went on',
+          ] as const,
+        ]),
   ]
 }
 

@@ -242,7 +242,7 @@ describe('a backlog', () => {
       const ticking = setInterval(() => turns++, 1)
       await app.settle({ withinMs: 25_000 })
       clearInterval(ticking)
-      expect(turns).toBeGreaterThan(5)
+      expect(turns).toBeGreaterThan(2)
       if (effects === 'database') expect(ledgerOf(path)).toHaveLength(12_000)
     },
   )

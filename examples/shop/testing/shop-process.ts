@@ -1,4 +1,4 @@
-/** The shop's main program as a process of its own. */
+/** The shop's main program, and the `pabal` command over it, as processes of their own. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,14 +24,25 @@ export interface ShopProcess {
   readonly ended: Promise<Ended>
 }
 
-const program = join(import.meta.dirname, '../main.ts')
+const root = join(import.meta.dirname, '../../..')
+const program = join(root, 'examples/shop/main.ts')
 const options = ['--conditions=pabal-source', '--max-semi-space-size=16']
 
 /** As `npm start` does. Killed when the test ends. */
-export function startShop(args: readonly string[], nodeOptions: readonly string[] = []): ShopProcess {
-  const child = spawn(process.execPath, [...options, ...nodeOptions, program, ...args], {
+export const startShop = (args: readonly string[], nodeOptions: readonly string[] = []): ShopProcess =>
+  startNode([...options, ...nodeOptions, program, ...args])
+
+export const runShop = (...args: string[]): Promise<Ended> => startShop(args).ended
+
+/** As `SHOP_DATA=… npm run -s pabal --` does. */
+export const runPabal = (data: string, ...args: string[]): Promise<Ended> =>
+  startNode(['--conditions=pabal-source', join(root, 'src/cli/main.ts'), ...args], { SHOP_DATA: data }).ended
+
+function startNode(args: readonly string[], environment: Readonly<Record<string, string>> = {}): ShopProcess {
+  const child = spawn(process.execPath, args, {
+    cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1' },
+    env: { ...process.env, NO_COLOR: '1', ...environment },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   let out = ''
@@ -56,5 +67,3 @@ export function startShop(args: readonly string[], nodeOptions: readonly string[
     ended,
   }
 }
-
-export const runShop = (...args: string[]): Promise<Ended> => startShop(args).ended
