@@ -21,7 +21,7 @@ export const append = async (folder: string, rounds: number): Promise<Result[]> 
   // By hand the payload is text already.
   let ready: Placed[] = []
 
-  const transactions = 300
+  const transactions = 100
   const one = await takeTurns(
     {
       pabal: {
@@ -47,10 +47,10 @@ export const append = async (folder: string, rounds: number): Promise<Result[]> 
       },
     },
     // Short and many: the disk's own pace changes from second to second.
-    rounds * 3,
+    rounds * 9,
   )
 
-  const batches = 20
+  const batches = 10
   const rowsOf = (rowsPerStatement: number): Contender => ({
     prepare: () => {
       ready = Array.from({ length: batches * 100 }, () => placed(next++))
@@ -78,7 +78,7 @@ export const append = async (folder: string, rounds: number): Promise<Result[]> 
       rawTens: rowsOf(10),
       rawOnes: rowsOf(1),
     },
-    rounds * 3,
+    rounds * 6,
   )
   outbox.db.close()
   return [
