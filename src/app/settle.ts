@@ -13,7 +13,7 @@ export const settle = async (app: OpenedApp, environment: Environment, withinMs:
   for (;;) {
     // Listen before looking: what moves meanwhile rings.
     const awake = new AbortController()
-    const silence = app.progress.onRing(() => awake.abort())
+    const silence = app.progress.onRing(() => awake.abort('rung'))
     try {
       const behind = await firstBehind(app)
       if (behind === undefined) return

@@ -42,6 +42,27 @@ describe('raising', () => {
     expect(await context.read(({ tx }) => tx.all('SELECT * FROM state'))).toEqual([])
   })
 
+  test('a transaction that SQLite has rolled back by itself stores nothing more, though the error was swallowed', async () => {
+    const { path, context } = await openOrdering([], {
+      prepare: (tx) => {
+        tx.run('CREATE TABLE IF NOT EXISTS one (id TEXT PRIMARY KEY)')
+        return tx.run("INSERT OR IGNORE INTO one VALUES ('x')")
+      },
+    })
+    const failing = context.transaction(({ tx, raise }) => {
+      raise(OrderPlaced, order('a'))
+      try {
+        tx.run("INSERT OR ROLLBACK INTO one VALUES ('x')")
+      } catch {
+        // What now?
+      }
+      tx.run("INSERT INTO state VALUES ('alone')")
+    })
+    await expect(failing).rejects.toEqual(withCode('PABAL_ROLLED_BACK'))
+    expect(logOf(path)).toEqual([])
+    expect(rowsOf(path, 'SELECT * FROM state')).toEqual([])
+  })
+
   test('a payload that does not fit is refused at once, and the unit may go on without it', async () => {
     const { path, context } = await openOrdering()
     await context.transaction(({ raise }) => {

@@ -197,8 +197,6 @@ export interface ConsumerRow {
   /** Set while the circuit breaker is open: when it tries again, and the error. */
   readonly breaker_until_ms: number | null
   readonly breaker_error: string | null
-  /** Everything up to there was checked against `within`. */
-  readonly late: number
 }
 
 export interface CursorRow {
@@ -218,6 +216,8 @@ export interface CursorRow {
   readonly until_ms: number
   /** Claims since the cursor last moved: a handler that kills its process, or outlives its lease, shows here. */
   readonly stalls: number
+  /** Everything up to there was checked against `within`; the first lane speaks for all of its source. */
+  readonly late: number
 }
 
 export interface CursorId {
@@ -243,13 +243,15 @@ export interface Cursors {
   update(
     session: Session,
     name: string,
-    change: Partial<Pick<ConsumerRow, 'state' | 'reason' | 'breaker_until_ms' | 'breaker_error' | 'late'>>,
+    change: Partial<Pick<ConsumerRow, 'state' | 'reason' | 'breaker_until_ms' | 'breaker_error'>>,
   ): Awaitable<void>
   /** Renames everything that belongs to the consumer. @throws PABAL_CONSUMER_NAME_TAKEN */
   rename(session: Session, from: string, to: string): Awaitable<void>
   cursors(session: Session, consumer?: string): Awaitable<readonly CursorRow[]>
   /** Creates a cursor where it should start; one that is there stays. */
   create(session: Session, id: CursorId, start: Place): Awaitable<void>
+  /** Everything up to a position was checked against `within`. */
+  late(session: Session, id: CursorId, position: number): Awaitable<void>
   /** Takes the lease if nobody has it (or its owner is gone); epoch and stalls grow. Undefined: somebody else has it. */
   claim(session: Session, id: CursorId, leaseMs: number): Awaitable<CursorRow | undefined>
   /**

@@ -99,6 +99,22 @@ describe.each(['database', 'external'] as const)('with %s effects', (effects) =>
     expect(parkedIn(path)).toHaveLength(12)
   })
 
+  test('thirty bad keys in a row hold nothing for good either', async () => {
+    const { path, clock, place } = await open(effects, (key) => key.startsWith('bad'))
+    await place(...keys(30, 'bad'), 'good')
+    await clock.advance(1_800_000)
+    expect(Object.keys(sequencesOf(ledgerOf(path)))).toEqual(['good'])
+    expect(parkedIn(path)).toHaveLength(30)
+  })
+
+  test('ten bad keys, the last of them with a long queue, hold nothing for good', async () => {
+    const { path, clock, place } = await open(effects, (key) => key.startsWith('bad'))
+    await place(...keys(10, 'bad'), ...keys(600).map(() => 'bad9'), 'good')
+    await clock.advance(1_800_000)
+    expect(Object.keys(sequencesOf(ledgerOf(path)))).toEqual(['good'])
+    expect(parkedIn(path)).toHaveLength(10)
+  })
+
   test('one key that fails often is not everything', async () => {
     const { path, clock, place, app } = await open(effects, (key) => key === 'bad')
     await place(...keys(30).map(() => 'bad'), 'a')
@@ -123,4 +139,24 @@ describe.each(['database', 'external'] as const)('with %s effects', (effects) =>
     expect(Object.values(sequencesOf(ledgerOf(path)))).toEqual(keys(25).map(() => [1]))
     expect(rowsOf(path, 'SELECT breaker_until_ms FROM pabal_ordering_consumer')).toEqual([{ breaker_until_ms: null }])
   })
+})
+
+test('where one failure opens it, one bad key still stops itself only', async () => {
+  const clock = new VirtualClock()
+  const { path, app, place } = await openOrdering(
+    [
+      ordering.on(OrderPlaced, 'list', (event, { tx }) => {
+        enter(tx, 'list', event)
+        if (event.key.startsWith('bad')) throw new Error('no')
+      }),
+    ],
+    { environment: clock, breaker: { keys: 1, firstMs: 1_000, maxMs: 1_000 } },
+  )
+  await place('bad0', 'a', 'bad1', 'b')
+  await clock.drive(app.settle())
+  expect(Object.keys(sequencesOf(ledgerOf(path)))).toEqual(['a', 'b'])
+  expect(parkedIn(path).map(({ key, status }) => [key, status])).toEqual([
+    ['bad0', 'dead'],
+    ['bad1', 'dead'],
+  ])
 })

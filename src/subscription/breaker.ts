@@ -19,6 +19,8 @@ export class Breaker {
   readonly #random: () => number
   readonly #failing = new Set<string>()
   #openings = 0
+  /** The next failure is one of its key, whatever it looks like. */
+  #doubts = false
 
   constructor(options: BreakerOptions, random: () => number) {
     this.#options = options
@@ -34,11 +36,22 @@ export class Breaker {
     this.#openings = 0
   }
 
+  /** Further on something succeeds: those that fail here are parked, one at least before it may open again. */
+  notEverything(): void {
+    this.succeeded()
+    this.#doubts = true
+  }
+
+  hasFailed(key: string): boolean {
+    return this.#failing.has(key)
+  }
+
   /** True: so many different keys have failed in a row that this one is not parked before another one has been tried. */
   failed(key: string): boolean {
-    if (this.#openings > 0) return true
     this.#failing.add(key)
-    return this.#failing.size >= this.#options.keys
+    if (this.#doubts) this.#doubts = false
+    else if (this.#openings > 0 || this.#failing.size >= this.#options.keys) return true
+    return false
   }
 
   /** Opens it (again) and says for how long. */

@@ -101,7 +101,7 @@ describe('an event that is handled in time', () => {
     }
     await clock.advance(30 * minutes)
     expect(late()).toEqual([])
-    expect(rowsOf(path, 'SELECT late FROM pabal_ordering_consumer')).toEqual([{ late: 600 }])
+    expect(rowsOf(path, 'SELECT late FROM pabal_ordering_cursor')).toEqual([{ late: 600 }])
   })
 
   test('with several lanes is not late because another lane hangs', async () => {

@@ -29,13 +29,14 @@ export class Lateness {
     const { spec, runtime } = this.#parts
     const { withinMs, onLate } = spec
     if (withinMs === undefined || onLate === undefined) return Number.MAX_SAFE_INTEGER
-    const row = await runtime.database.read((session) => runtime.contextStore.cursors.consumer(session, spec.name))
-    if (row === undefined) return Number.MAX_SAFE_INTEGER
-    const events = await this.#readAfter(row.late)
+    const rows = await runtime.database.read((session) => runtime.contextStore.cursors.cursors(session, spec.name))
+    const first = rows.find(({ source, lane }) => source === this.#parts.source.name && lane === 0)
+    if (first === undefined) return Number.MAX_SAFE_INTEGER
+    const events = await this.#readAfter(first.late)
     const nowMs = runtime.environment.now()
     // In the order of the log, though an earlier one may have been raised a little later: none is stepped over.
-    const first = events.findIndex(({ timeMs }) => timeMs + withinMs > nowMs)
-    const due = first === -1 ? events : events.slice(0, first)
+    const early = events.findIndex(({ timeMs }) => timeMs + withinMs > nowMs)
+    const due = early === -1 ? events : events.slice(0, early)
     if (due.length > 0) {
       // The owner of the first lane decides for all, so that nothing is raised twice.
       const lane = await own()
@@ -75,7 +76,7 @@ export class Lateness {
         await within(scope, () => runWith(this.#parts, scope, event, 1, (unit) => spec.onLate!(event as never, unit)))
       }
       await within(scope, () => scope.flush())
-      await cursors.update(scope.session, spec.name, { late: due.at(-1)!.position })
+      await cursors.late(scope.session, { ...lane.id, lane: 0 }, due.at(-1)!.position)
     })
   }
 }

@@ -16,6 +16,7 @@ import { Lateness } from './lateness.ts'
 import type { BatchResult } from './one-by-one.ts'
 import { Ownership, othersCheckMs, type Reading } from './ownership.ts'
 import { redrive } from './redrive.ts'
+import { somethingSucceeds } from './scout.ts'
 import { Report, register } from './registration.ts'
 import type { EventSource } from './source.ts'
 import { Bell } from './source.ts'
@@ -209,7 +210,7 @@ export class Subscription {
 
   async #sleep(ms: number): Promise<void> {
     const awake = new AbortController()
-    const silence = this.#bell.onRing(() => awake.abort())
+    const silence = this.#bell.onRing(() => awake.abort('rung'))
     await this.#runtime.environment.sleep(ms, awake.signal)
     silence()
   }
@@ -250,6 +251,10 @@ export class Subscription {
       : applyBatch(parts, lane, batch.events, batch.through))
     lane.moved(parts, result.place, result.handled)
     if (this.#report.isDueAt(lane.position)) await this.#report.send()
+    if (result.breaks !== undefined && (await somethingSucceeds(parts, lane))) {
+      parts.breaker.notEverything()
+      return true
+    }
     await this.#observe(result)
     // A batch may have parked keys: the second loop wants to know when they are due.
     this.ring()

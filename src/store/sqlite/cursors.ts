@@ -60,9 +60,12 @@ export const createCursors = (p: string, owner: string, environment: Environment
     create: (session, { consumer, source, lane }, start) =>
       void on(session)
         .prepare(
-          `INSERT OR IGNORE INTO ${p}cursor (consumer, source, lane, position, start_position, event_id, incarnation) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+          `INSERT OR IGNORE INTO ${p}cursor (consumer, source, lane, position, start_position, late, event_id, incarnation) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
         )
-        .run(consumer, source, lane, start.position, start.position, start.eventId, start.incarnation),
+        .run(consumer, source, lane, start.position, start.position, start.position, start.eventId, start.incarnation),
+
+    late: (session, { consumer, source, lane }, position) =>
+      void on(session).prepare(`UPDATE ${p}cursor SET late = ? ${where}`).run(position, consumer, source, lane),
 
     claim: (session, { consumer, source, lane }, leaseMs) => {
       const connection = on(session)

@@ -40,7 +40,6 @@ export const cursorRules: readonly StoreRule[] = [
       skipped: 0,
       breaker_until_ms: null,
       breaker_error: null,
-      late: 0,
     })
     assert.ok(created_ms > 0)
     assert.deepEqual({ ...(await read((session) => cursors.consumer(session, 'order-list'))) }, { ...row })
@@ -73,17 +72,15 @@ export const cursorRules: readonly StoreRule[] = [
     await write((session) => cursors.register(session, consumer))
     await write((session) => cursors.register(session, { ...consumer, name: 'other' }))
     await write((session) => cursors.update(session, 'order-list', { breaker_until_ms: 99, breaker_error: 'no disk' }))
-    await write((session) => cursors.update(session, 'order-list', { late: 7 }))
     await write((session) => cursors.update(session, 'order-list', {}))
-    const names = ['state', 'breaker_until_ms', 'breaker_error', 'late'] as const
+    const names = ['state', 'breaker_until_ms', 'breaker_error'] as const
     const row = async (name: string) => pick(await read((session) => cursors.consumer(session, name)), ...names)
     assert.deepEqual(await row('order-list'), {
       state: 'active',
       breaker_until_ms: 99,
       breaker_error: 'no disk',
-      late: 7,
     })
-    assert.deepEqual(await row('other'), { state: 'active', breaker_until_ms: null, breaker_error: null, late: 0 })
+    assert.deepEqual(await row('other'), { state: 'active', breaker_until_ms: null, breaker_error: null })
   }),
 
   rule('a new cursor stands where it starts, and belongs to nobody', async (process) => {
@@ -101,7 +98,21 @@ export const cursorRules: readonly StoreRule[] = [
         owner: null,
         until_ms: 0,
         stalls: 0,
+        late: 7,
       },
+    )
+  }),
+
+  rule('what was checked for lateness is kept per cursor, and changes nothing else', async (process) => {
+    const { write, read, cursors } = process
+    await create(process)
+    await create(process, { ...id, source: 'billing' })
+    const before = await read((session) => cursors.cursors(session))
+    await write((session) => cursors.late(session, id, 9))
+    const expected = before.map((row) => ({ ...row, late: row.source === id.source ? 9 : row.late }))
+    assert.deepEqual(
+      (await read((session) => cursors.cursors(session))).map((row) => ({ ...row })),
+      expected,
     )
   }),
 

@@ -40,8 +40,7 @@ CREATE TABLE ${p}consumer (
   created_ms INTEGER NOT NULL,
   skipped INTEGER NOT NULL DEFAULT 0,
   breaker_until_ms INTEGER,
-  breaker_error TEXT,
-  late INTEGER NOT NULL DEFAULT 0
+  breaker_error TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ${p}cursor (
@@ -56,6 +55,7 @@ CREATE TABLE ${p}cursor (
   owner TEXT,
   until_ms INTEGER NOT NULL DEFAULT 0,
   stalls INTEGER NOT NULL DEFAULT 0,
+  late INTEGER NOT NULL,
   PRIMARY KEY (consumer, source, lane)
 ) STRICT, WITHOUT ROWID;
 
