@@ -113,3 +113,14 @@ describe('one writer at a time', () => {
     expect(await context.read(({ tx }) => tx.all('SELECT * FROM state'))).toHaveLength(2)
   })
 })
+
+test('a read inside a unit reads as the unit does, also in memory', async () => {
+  const app = testApp([
+    ordering.with({ store: sqlite(':memory:'), prepare: (tx) => tx.run('CREATE TABLE t (id TEXT)') }),
+  ])
+  const context = app.context(ordering)
+  await context.transaction(async ({ tx }) => {
+    tx.run("INSERT INTO t VALUES ('a')")
+    expect(await context.read((view) => view.tx.all('SELECT id FROM t'))).toHaveLength(1)
+  })
+})

@@ -38,7 +38,7 @@ export interface RunningContext<Own, Tx, Metadata, OwnTx> {
     fn: (unit: Unit<Own, Tx, Metadata>) => Awaitable<R>,
     options?: Omit<UnitOptions<Metadata>, 'idempotencyKey'>,
   ): Promise<R>
-  /** Reads committed state; waits for no writer. */
+  /** Reads committed state and waits for no writer; inside a unit of this database it reads as the unit does. */
   read<R>(fn: (view: { readonly tx: Tx }) => Awaitable<R>): Promise<R>
 }
 
@@ -201,7 +201,10 @@ export class ContextRuntime {
     })
   }
 
-  read<R>(fn: (view: { readonly tx: unknown }) => Awaitable<R>): Promise<R> {
+  async read<R>(fn: (view: { readonly tx: unknown }) => Awaitable<R>): Promise<R> {
+    // Inside a unit it reads as the unit does: in memory there is no other connection to wait for it.
+    const outer = scopeOf(this.database)
+    if (outer !== undefined) return fn({ tx: this.store.reader(outer.session) })
     return this.database.read((session) => fn({ tx: this.store.reader(session) }))
   }
 

@@ -64,9 +64,13 @@ export class Admissions {
     if (this.#stream === undefined) return handle
     const head = this.#heads.get(event.key)
     if (head === undefined || head.incarnation === this.#incarnation) return this.#judge(event, head)
-    return this.#sameHistory(head, event).then((same) => {
+    return this.#sameHistory(head, event).then(async (same) => {
       if (same) return this.#judge(event, head)
-      return isOlder(event, head) ? pass : diverged(event, head)
+      if (!isOlder(event, head)) return diverged(event, head)
+      const later = await this.#laterOf(event, head)
+      // It parks at its first new event; when none looks new, now, and behind what is there: what was applied last is gone.
+      if (later.some((other) => !isOlder(other, head))) return pass
+      return { ...diverged(event, head), from: (later.at(-1) ?? event).sequence + 1 }
     })
   }
 
@@ -87,6 +91,11 @@ export class Admissions {
   async #sameHistory(head: InboxHead, event: EventRecord): Promise<boolean> {
     const id = await this.#parts.source.identityOf(event.key, head.sequence)
     return id === undefined ? event.sequence > head.sequence : id === head.eventId
+  }
+
+  /** The key's events from this one on; as many as could be older than what was applied last, and one more. */
+  #laterOf(event: EventRecord, head: InboxHead): Promise<readonly EventRecord[]> {
+    return this.#parts.source.readKey(event.key, event.sequence, head.sequence - event.sequence + 1)
   }
 
   /** The event was handled, or left out by policy: its key goes on behind it. */
