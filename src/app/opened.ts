@@ -65,10 +65,15 @@ export class OpenedApp {
       const subscriptions = composition.contexts.flatMap((bound) =>
         subscriptionsOf(bound, composition, runtimes, logs, progress, options),
       )
-      for (const { database, bell } of logs.values()) database.onForeignCommit(() => bell.ring())
-      // What an operator does in another process shows as a commit in the consumer's own database.
+      for (const { database, store, bell } of logs.values())
+        database.onNews((context) => {
+          if (context === undefined || context === store.name) bell.ring()
+        })
+      // What an operator does in another process shows in the consumer's own log.
       for (const subscription of subscriptions)
-        runtimes.get(subscription.context)!.database.onForeignCommit(() => subscription.ring())
+        runtimes.get(subscription.context)!.database.onNews((context) => {
+          if (context === undefined || context === subscription.context) subscription.ring()
+        })
       return new OpenedApp({ runtimes, subscriptions, databases: [...databases.values()], logs, progress })
     } catch (error) {
       await Promise.allSettled([...databases.values()].map((database) => database.close()))
@@ -85,14 +90,14 @@ export class OpenedApp {
 const openLogs = async (
   composition: Composition,
   databases: Map<unknown, Database>,
-  { environment, existing = false }: OpenOptions,
+  { environment, warn, existing = false }: OpenOptions,
 ): Promise<Map<string, OpenLog>> => {
   const logs = new Map<string, OpenLog>()
   for (const bound of [...composition.contexts, ...composition.remote]) {
     const { database: source } = bound['~pabal'].store
     let database = databases.get(source.identity)
     if (database === undefined)
-      databases.set(source.identity, (database = await source.open(environment, { existing })))
+      databases.set(source.identity, (database = await source.open(environment, { existing, warn })))
     logs.set(nameOf(bound), {
       bound,
       database,
@@ -108,7 +113,7 @@ const runtimeOf = (
   logs: ReadonlyMap<string, OpenLog>,
   { environment, limits, warn }: OpenOptions,
 ): ContextRuntime => {
-  const { database, store, bell } = logs.get(nameOf(bound))!
+  const { database, store } = logs.get(nameOf(bound))!
   return new ContextRuntime({
     name: nameOf(bound),
     facts: bound['~pabal'].context['~pabal'],
@@ -117,7 +122,6 @@ const runtimeOf = (
     contextStore: store,
     environment,
     limits,
-    committed: () => bell.ring(),
     failed: warn,
   })
 }

@@ -42,6 +42,7 @@ const describe = (subscription: Subscription, behind: string): string =>
 
 const heads = async (app: OpenedApp): Promise<string> => {
   const positions: string[] = []
+  for (const database of app.databases) await database.sequence()
   for (const { database, store } of app.logs.values())
     positions.push(String((await database.read((session) => store.log.head(session))).position))
   return positions.join()

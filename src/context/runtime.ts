@@ -7,7 +7,7 @@ import type { Limits } from '../core/limits.ts'
 import type { CommandDefinition, EntryDefinition } from '../event/definition.ts'
 import type { Cause, EventRecord } from '../event/envelope.ts'
 import { encodeJson } from '../event/json.ts'
-import type { ContextStore, Database, Session, Store } from '../store/store.ts'
+import type { ContextStore, Database, Session, Store, TransactionOptions } from '../store/store.ts'
 import type { ContextFacts } from './definition.ts'
 import type { CommandSpec } from './handler.ts'
 import type { Unit } from './unit.ts'
@@ -66,8 +66,6 @@ export interface RuntimeParts {
   readonly contextStore: ContextStore
   readonly environment: Environment
   readonly limits: Limits
-  /** Told after each commit of this process that appended something. */
-  readonly committed: (context: string) => void
   /** Told of an after-commit handler that failed. */
   readonly failed: (what: string, error: unknown) => void
 }
@@ -88,7 +86,6 @@ export class ContextRuntime {
     { readonly name: string; readonly handler: (event: EventRecord) => Awaitable<unknown> }[]
   > = new Map()
   readonly commands: Map<string, CommandSpec> = new Map()
-  readonly #committed: RuntimeParts['committed']
   readonly #failed: RuntimeParts['failed']
   readonly #afterCommitRunning = new Set<Promise<unknown>>()
 
@@ -100,7 +97,6 @@ export class ContextRuntime {
     this.contextStore = parts.contextStore
     this.environment = parts.environment
     this.limits = parts.limits
-    this.#committed = parts.committed
     this.#failed = parts.failed
     this.entries = new Map(
       [...parts.facts.events, ...parts.facts.messages].map((definition) => [definition.type, definition]),
@@ -146,15 +142,17 @@ export class ContextRuntime {
   }
 
   /** A transaction of this context's database as a scope: flushed, committed, then told to whoever waits for it. */
-  async inTransaction<R>(fn: (scope: Scope) => Promise<R>): Promise<R> {
+  async inTransaction<R>(fn: (scope: Scope) => Promise<R>, options?: TransactionOptions): Promise<R> {
     let scope: Scope | undefined
     try {
       const result = await this.database.transaction(async (session) => {
+        // Run again, it begins anew: what an earlier run has raised is undone with it.
+        scope?.close()
         scope = new Scope(this.database, session, enclosingScope())
         const value = await fn(scope)
         await within(scope, () => scope!.finish())
         return value
-      })
+      }, options)
       this.#afterCommit(scope!)
       return result
     } finally {
@@ -164,9 +162,7 @@ export class ContextRuntime {
 
   #afterCommit(scope: Scope): void {
     for (const { runtime, raised } of scope.units) {
-      if (raised.length === 0) continue
-      runtime.#committed(runtime.name)
-      if (runtime.afterCommit.size === 0) continue
+      if (raised.length === 0 || runtime.afterCommit.size === 0) continue
       for (const event of raised)
         for (const { name, handler } of runtime.afterCommit.get(event.type) ?? [])
           runtime.#runAfterCommit(name, event, handler)

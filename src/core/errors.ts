@@ -48,6 +48,13 @@ export type ErrorCode =
   | 'PABAL_STORE_NEWER'
   | 'PABAL_STORE_OLDER'
   | 'PABAL_STORE_CLOSED'
+  | 'PABAL_STORE_CONFLICT'
+  | 'PABAL_STORE_FORBIDDEN'
+  | 'PABAL_STORE_POOLED'
+  | 'PABAL_STORE_PARTITION_MISSING'
+  | 'PABAL_STORE_OWN_TOOLS'
+  | 'PABAL_COMMIT_UNKNOWN'
+  | 'PABAL_RESYNC_BLOCKED'
   | 'PABAL_BACKUP_TARGET_EXISTS'
   | 'PABAL_RESTORE_IN_USE'
   | 'PABAL_CONFIG_INVALID'
@@ -302,6 +309,41 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     { exit: 3, status: 503 },
   ),
   PABAL_STORE_CLOSED: entry('The app has been stopped.', 'Create and start a new app.', { status: 503 }),
+  PABAL_STORE_CONFLICT: entry(
+    'The database gave the transaction up for the sake of another one (deadlock, serialization), again and again.',
+    'Repeat the unit. When it happens often: lock rows in one order, and keep units short.',
+    busy,
+  ),
+  PABAL_STORE_FORBIDDEN: entry(
+    'The database user lacks a right.',
+    'Grant what the detail names. Creating and migrating needs CREATE on the database, running USAGE on the schema and all rights on its tables, sequences and functions.',
+    { status: 503, exit: 3 },
+  ),
+  PABAL_STORE_POOLED: entry(
+    'Statements prepared on one connection were looked for on another: a pooler stands in between.',
+    'Say `pooler: true` in the options of the store, or connect without the pooler.',
+    { status: 503, exit: 3 },
+  ),
+  PABAL_STORE_PARTITION_MISSING: entry(
+    'There is no partition for the next events.',
+    'Partitions are created ahead by every process that has the database open; `pabal doctor` says why they are not.',
+    { status: 503, exit: 3 },
+  ),
+  PABAL_STORE_OWN_TOOLS: entry(
+    'This database is backed up and restored by its own tools.',
+    'Use them; after a restore the log notices by itself that it is another, and says so.',
+    usage,
+  ),
+  PABAL_COMMIT_UNKNOWN: entry(
+    'The connection was lost before COMMIT was answered: the unit may have committed, or not.',
+    'Repeat it with the same idempotency key: what committed gives its recorded answer and is not done twice.',
+    { retryable: true, status: 503 },
+  ),
+  PABAL_RESYNC_BLOCKED: entry(
+    'The log has come to another server and must be numbered anew, and a transaction is in the way.',
+    'End the transaction that the detail names; it is tried again by itself.',
+    busy,
+  ),
   PABAL_BACKUP_TARGET_EXISTS: entry(
     'The target file exists already.',
     'Name a new file, or move the old one away.',

@@ -25,6 +25,8 @@ export interface DatabaseSource {
   readonly identity: unknown
   /** For people: a path, a host and database name; no credentials. */
   readonly label: string
+  /** The SQL that its handle speaks. */
+  readonly dialect: 'sqlite' | 'postgres'
   /** @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_FOREIGN, PABAL_STORE_READONLY */
   open(environment: Environment, options?: OpenOptions): Awaitable<Database>
   /** The statements that create a context's tables, for reading. */
@@ -38,6 +40,13 @@ export interface DatabaseSource {
 export interface OpenOptions {
   /** Creates and migrates nothing: what is not there yet, or older, is an error. For looking and operating. */
   readonly existing?: boolean
+  /** Told of what goes wrong where nobody waits for an answer. */
+  readonly warn?: (what: string, error: unknown) => void
+}
+
+export interface TransactionOptions {
+  /** A process that is silent for so long inside of the transaction loses it. Default: as the database is set. */
+  readonly silentMs?: number
 }
 
 /** A log inside of a backup. */
@@ -59,14 +68,25 @@ export interface Database {
   readonly defaultLanes: number
   /** Creates or migrates the tables of one context. @throws PABAL_STORE_NEWER; with `existing` also PABAL_STORE_OLDER */
   context(name: string, options?: OpenOptions): Promise<ContextStore>
-  /** Commits when `fn` returns, rolls back when it throws. One writer at a time. @throws PABAL_STORE_BUSY, PABAL_STORE_FULL, PABAL_ROLLED_BACK */
-  transaction<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
+  /**
+   * Commits when `fn` returns, rolls back when it throws. `fn` runs again from its beginning when the database gives the
+   * transaction up for another one's sake (deadlock, serialization).
+   * @throws PABAL_STORE_BUSY, PABAL_STORE_FULL, PABAL_STORE_CONFLICT, PABAL_ROLLED_BACK, PABAL_COMMIT_UNKNOWN
+   */
+  transaction<R>(fn: (session: Session) => Awaitable<R>, options?: TransactionOptions): Promise<R>
   /** Runs `fn` in a transaction that the caller owns. @throws PABAL_NOT_A_TRANSACTION */
   join<R>(own: unknown, fn: (session: Session) => Awaitable<R>): Promise<R>
   /** A view that waits for no writer. */
   read<R>(fn: (session: Session) => Awaitable<R>): Promise<R>
-  /** Calls back soon after another process may have committed; a hint, it may be wrong or missing. */
-  onForeignCommit(listener: () => void): () => void
+  /** Resolves when every event that was committed before the call has its position, so that reads find it. */
+  sequence(): Promise<void>
+  /**
+   * Calls back soon after the log of a context may have grown, by this process or another; without a context anything may have
+   * changed. A hint: it may be wrong or missing.
+   */
+  onNews(listener: (context?: string) => void): () => void
+  /** Grows when the database may have become another (a lost connection, a restored copy): places in it must be checked again. */
+  readonly generation: number
   /** Writes a consistent copy to a new file or place. @throws PABAL_BACKUP_TARGET_EXISTS */
   backup(target: string): Promise<void>
   /** What `pabal doctor` looks at. */
@@ -255,13 +275,14 @@ export interface Cursors {
   /** Takes the lease if nobody has it (or its owner is gone); epoch and stalls grow. Undefined: somebody else has it. */
   claim(session: Session, id: CursorId, leaseMs: number): Awaitable<CursorRow | undefined>
   /**
-   * The fence: moves the cursor, sets its stalls and renews the lease if the epoch is still the owner's; false otherwise, and
-   * the transaction must roll back.
+   * The fence: moves the cursor, sets its stalls and renews the lease if the epoch is still this owner's and the cursor is still
+   * at `from`; false otherwise, and the transaction must roll back.
    */
   move(
     session: Session,
     id: CursorId,
     epoch: number,
+    from: number,
     to: Place,
     lease: { readonly leaseMs: number; readonly stalls: number },
   ): Awaitable<boolean>

@@ -74,7 +74,7 @@ export class Lane {
   async move(parts: SubscriptionParts, session: Session, to: Place): Promise<void> {
     const stalls = this.alone ? stallsAlone : 0
     if (
-      !(await parts.runtime.contextStore.cursors.move(session, this.id, this.epoch, to, {
+      !(await parts.runtime.contextStore.cursors.move(session, this.id, this.epoch, this.position, to, {
         leaseMs: parts.leaseMs,
         stalls,
       }))
@@ -86,7 +86,12 @@ export class Lane {
   async count(parts: SubscriptionParts, session: Session, stalls: number): Promise<void> {
     const { leaseMs, runtime } = parts
     const there = { position: this.position, eventId: this.eventId, incarnation: this.incarnation }
-    if (!(await runtime.contextStore.cursors.move(session, this.id, this.epoch, there, { leaseMs, stalls })))
+    if (
+      !(await runtime.contextStore.cursors.move(session, this.id, this.epoch, this.position, there, {
+        leaseMs,
+        stalls,
+      }))
+    )
       throw new Fenced(this)
   }
 

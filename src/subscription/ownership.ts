@@ -188,7 +188,7 @@ export class Ownership {
       }
       await inbox.distrust(session, spec.name, source.name)
       const start = { position: 0, eventId: null, incarnation: lane.incarnation }
-      await cursors.move(session, lane.id, lane.epoch, start, { leaseMs: 0, stalls: 0 })
+      await cursors.move(session, lane.id, lane.epoch, lane.position, start, { leaseMs: 0, stalls: 0 })
       await cursors.release(session, lane.id, lane.epoch)
     })
     return undefined
@@ -219,7 +219,7 @@ export class Ownership {
       const place = lane.scanned > lane.position ? await this.#placeAtScanned(lane) : undefined
       await database.transaction(async (session) => {
         if (place !== undefined)
-          await contextStore.cursors.move(session, lane.id, lane.epoch, place, { leaseMs: 0, stalls: 0 })
+          await contextStore.cursors.move(session, lane.id, lane.epoch, lane.position, place, { leaseMs: 0, stalls: 0 })
         await contextStore.cursors.release(session, lane.id, lane.epoch)
       })
     }

@@ -105,10 +105,9 @@ const saboteurs: readonly Saboteur[] = [
     context: ({ cursors }) => ({
       cursors: {
         ...cursors,
-        move: async (session, id, _epoch, to, lease) => {
-          const rows = await cursors.cursors(session, id.consumer)
-          const now = rows.find(({ source, lane }) => source === id.source && lane === id.lane)
-          return cursors.move(session, id, now?.epoch ?? 0, to, lease)
+        move: async (session, id, epoch, from, to, lease) => {
+          await cursors.move(session, id, epoch, from, to, lease)
+          return true
         },
       },
     }),

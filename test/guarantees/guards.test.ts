@@ -3,6 +3,7 @@
 import { createApp, type Store } from 'pabal'
 import { type SqliteTx, sqlite } from 'pabal/sqlite'
 import type { DatabaseSync } from 'node:sqlite'
+import type { ContextStore, CursorRow, Session } from '../../src/store/store.ts'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { gate } from '../support/eventually.ts'
 import { testFolder } from '../support/folder.ts'
@@ -10,6 +11,12 @@ import { enter, ledgerOf, logOf, OrderPlaced, ordering, prepareLedger, testApp }
 import { VirtualClock } from '../support/virtual-clock.ts'
 import { Mortal, Pausing, withCursorAfterwards, withoutFence } from './mutants.ts'
 import { none, openWorld, paths, place, realOrders, violations } from './world.ts'
+
+/** Its cursor, owned so that it can be moved. */
+const claimed = async ({ cursors }: ContextStore, session: Session): Promise<CursorRow> => {
+  const [cursor] = await cursors.cursors(session, 'ship')
+  return (await cursors.claim(session, cursor!, 0))!
+}
 
 type SqliteStore = Store<SqliteTx, DatabaseSync>
 type Guard = (store: SqliteStore) => SqliteStore
@@ -178,11 +185,10 @@ describe('the sequence check of the inbox', () => {
     const opened = await app['~pabal'].open()
     const { database, contextStore } = opened.runtimes.get('shipping')!
     await database.transaction(async (session) => {
-      const [cursor] = await contextStore.cursors.cursors(session, 'ship')
-      const back = { position: 0, eventId: null, incarnation: cursor!.incarnation }
-      expect(await contextStore.cursors.move(session, cursor!, cursor!.epoch, back, { leaseMs: 0, stalls: 0 })).toBe(
-        true,
-      )
+      const cursor = await claimed(contextStore, session)
+      const back = { position: 0, eventId: null, incarnation: cursor.incarnation }
+      const lease = { leaseMs: 0, stalls: 0 }
+      expect(await contextStore.cursors.move(session, cursor, cursor.epoch, cursor.position, back, lease)).toBe(true)
     })
     for (const [i, data] of orders.slice(30).entries()) await place(app, `s-${i}`, data)
     await app.settle({ withinMs: 10_000 })
@@ -202,9 +208,10 @@ describe('the sequence check of the inbox', () => {
     for (let i = 1; i < 4; i++) await place(app, `r-${i}`, first!)
     const last = logOf(paths(folder).ordering).at(-1)!
     await database.transaction(async (session) => {
-      const [cursor] = await contextStore.cursors.cursors(session, 'ship')
-      const ahead = { position: last.position, eventId: last.id, incarnation: cursor!.incarnation }
-      await contextStore.cursors.move(session, cursor!, cursor!.epoch, ahead, { leaseMs: 0, stalls: 0 })
+      const cursor = await claimed(contextStore, session)
+      const ahead = { position: last.position, eventId: last.id, incarnation: cursor.incarnation }
+      const lease = { leaseMs: 0, stalls: 0 }
+      expect(await contextStore.cursors.move(session, cursor, cursor.epoch, cursor.position, ahead, lease)).toBe(true)
     })
     await place(app, 'r-4', first!)
     await app.settle({ withinMs: 10_000 })

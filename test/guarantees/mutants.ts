@@ -31,21 +31,20 @@ const withCursors = <Tx, Own>(store: Store<Tx, Own>, change: (cursors: Cursors) 
     }),
   )
 
-/** The fence taken out: a stale owner's move and hold pass as if its epoch were the current one. */
+/** The fence taken out: a stale owner's move and hold pass as if the lane were still its own. */
 export const withoutFence = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
-  withCursors(store, (cursors) => {
-    const current = async (
-      session: Session,
-      id: { consumer: string; source: string; lane: number },
-    ): Promise<number> => {
+  withCursors(store, (cursors) => ({
+    move: async (...move) => {
+      await cursors.move(...move)
+      return true
+    },
+    hold: async (session, id, ...hold) => {
+      const position = await cursors.hold(session, id, ...hold)
+      if (position !== undefined) return position
       const rows = await cursors.cursors(session, id.consumer)
-      return rows.find(({ source, lane }) => source === id.source && lane === id.lane)!.epoch
-    }
-    return {
-      move: async (session, id, _epoch, to, lease) => cursors.move(session, id, await current(session, id), to, lease),
-      hold: async (session, id, _epoch, leaseMs) => cursors.hold(session, id, await current(session, id), leaseMs),
-    }
-  })
+      return rows.find(({ source, lane }) => source === id.source && lane === id.lane)!.position
+    },
+  }))
 
 /** The cursor moves in a transaction of its own, after that of the effects. */
 export const withCursorAfterwards = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> => {

@@ -5,7 +5,7 @@ import { PabalError } from '../../core/errors.ts'
 import type { EventRecord } from '../../event/envelope.ts'
 import { slotOf } from '../slot.ts'
 import type { Session } from '../store.ts'
-import { type Connection, on } from './connection.ts'
+import { type Connection, on, type SqliteSession } from './connection.ts'
 
 const columns = [
   'id',
@@ -35,7 +35,10 @@ const powerOfTwoBelow = (count: number): number => {
   return rows
 }
 
-export const createAppend = (p: string): ((session: Session, events: readonly EventRecord[]) => void) => {
+export const createAppend = (
+  context: string,
+  p: string,
+): ((session: Session, events: readonly EventRecord[]) => void) => {
   const row = `(${columns.map(() => '?').join(', ')})`
   // OR FAIL: a statement of several rows else keeps a journal of its own, to undo half of itself. Here a failure is the end of
   // the whole unit, or of its savepoint, and the journal would be a fifth of the cost.
@@ -63,6 +66,7 @@ export const createAppend = (p: string): ((session: Session, events: readonly Ev
 
   return (session, events) => {
     const connection = on(session)
+    ;(session as SqliteSession).appended.add(context)
     number(events, sequencesOf(connection, events))
     for (let from = 0; from < events.length; ) {
       const count = powerOfTwoBelow(events.length - from)

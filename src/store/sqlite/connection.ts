@@ -44,6 +44,8 @@ export class Connection {
 export class SqliteSession implements Session {
   readonly connection: Connection
   open = true
+  /** Contexts whose logs were appended to. */
+  readonly appended: Set<string> = new Set()
   readonly #isTransaction: boolean
   #lost: unknown
   #savepoints = 0

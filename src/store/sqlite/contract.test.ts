@@ -13,7 +13,7 @@ import {
 const oneHandle = 'a database in memory belongs to one connection of one process; there is no second handle on it'
 const cannotInMemory: Cannot = {
   'a committed event is in the log, for every process': oneHandle,
-  'a transaction that awaits lets no other process slip in': oneHandle,
+  'of two transactions that append to one key, the second waits for the first': oneHandle,
   'a read waits for no writer, of its own process or another': 'readers share the one connection with the writer',
   'a context that is opened twice, or by two processes at once, is one': oneHandle,
   'closing waits for the transaction that is open, and refuses those that wait for it': oneHandle,

@@ -81,10 +81,10 @@ export const createCursors = (p: string, owner: string, environment: Environment
         .get(owner, nowMs + leaseMs, consumer, source, lane) as unknown as CursorRow
     },
 
-    move: (session, { consumer, source, lane }, epoch, to, { leaseMs, stalls }) =>
+    move: (session, { consumer, source, lane }, epoch, from, to, { leaseMs, stalls }) =>
       on(session)
         .prepare(
-          `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ?`,
+          `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ? AND owner = ? AND position = ?`,
         )
         .run(
           to.position,
@@ -96,19 +96,21 @@ export const createCursors = (p: string, owner: string, environment: Environment
           source,
           lane,
           epoch,
+          owner,
+          from,
         ).changes === 1,
 
     hold: (session, { consumer, source, lane }, epoch, leaseMs) => {
       const row = on(session)
-        .prepare(`UPDATE ${p}cursor SET until_ms = ? ${where} AND epoch = ? RETURNING position`)
-        .get(environment.now() + leaseMs, consumer, source, lane, epoch)
+        .prepare(`UPDATE ${p}cursor SET until_ms = ? ${where} AND epoch = ? AND owner = ? RETURNING position`)
+        .get(environment.now() + leaseMs, consumer, source, lane, epoch, owner)
       return row === undefined ? undefined : Number(row['position'])
     },
 
     release: (session, { consumer, source, lane }, epoch) =>
       void on(session)
-        .prepare(`UPDATE ${p}cursor SET owner = NULL, until_ms = 0, stalls = 0 ${where} AND epoch = ?`)
-        .run(consumer, source, lane, epoch),
+        .prepare(`UPDATE ${p}cursor SET owner = NULL, until_ms = 0, stalls = 0 ${where} AND epoch = ? AND owner = ?`)
+        .run(consumer, source, lane, epoch, owner),
 
     revoke: (session, consumer) =>
       void on(session)

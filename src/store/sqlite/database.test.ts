@@ -204,7 +204,10 @@ describe('the commit of another process', () => {
     const open = await openSqlite(path, { environment })
     const other = await openSqlite(path)
     let calls = 0
-    const stop = open.database.onForeignCommit(() => calls++)
+    const stop = open.database.onNews((context) => {
+      // Without a context: another process.
+      if (context === undefined) calls++
+    })
 
     for (let n = 0; n < 5; n++) await append(open, raised())
     await eventually('the watcher saw our commits', () => counted.sleeps > 0)
@@ -229,7 +232,10 @@ describe('the commit of another process', () => {
     const open = await openSqlite(path, { environment })
     const other = await openSqlite(path)
     let calls = 0
-    open.database.onForeignCommit(() => calls++)
+    open.database.onNews((context) => {
+      // Without a context: another process.
+      if (context === undefined) calls++
+    })
     await append(other, raised())
     // Our transaction has the lock from here on, so the notification finds it busy.
     const end = Promise.withResolvers<void>()
@@ -247,7 +253,10 @@ describe('the commit of another process', () => {
     const open = await openSqlite(path, { environment })
     const other = await openSqlite(path)
     let calls = 0
-    open.database.onForeignCommit(() => calls++)
+    open.database.onNews((context) => {
+      // Without a context: another process.
+      if (context === undefined) calls++
+    })
     await expect(
       other.write(async (session) => {
         await other.log.append(session, [raised()])
@@ -262,7 +271,7 @@ describe('the commit of another process', () => {
 
   test('is nothing that a database in memory could be told', async () => {
     const { database } = await openSqlite(':memory:')
-    const stop = database.onForeignCommit(() => {})
+    const stop = database.onNews(() => {})
     stop()
   })
 })

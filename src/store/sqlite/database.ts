@@ -69,6 +69,8 @@ const copyTo = async (target: string, source: DatabaseSync): Promise<void> => {
 export class SqliteDatabase implements Database {
   readonly label: string
   readonly owner: string = newOwner()
+  /** It is one file as long as it is open. */
+  readonly generation = 0
   /** One: lanes let several processes share a consumer's work, and on SQLite they would only wait for the one writer. */
   readonly defaultLanes = 1
   readonly #path: string
@@ -78,7 +80,7 @@ export class SqliteDatabase implements Database {
   readonly #reader: Connection | undefined
   readonly #mutex = new Mutex()
   readonly #contexts = new Map<string, Promise<ContextStore>>()
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Set<(context?: string) => void>()
   readonly #owned = new WeakMap<DatabaseSync, Connection>()
   #watcher: FSWatcher | undefined
   #dataVersion: number | undefined
@@ -143,7 +145,7 @@ export class SqliteDatabase implements Database {
     const p = prefixOf(name)
     return {
       name,
-      log: createLog(p),
+      log: createLog(name, p),
       cursors: createCursors(p, this.owner, this.#environment),
       inbox: createInbox(p),
       parking: createParking(p),
@@ -200,6 +202,7 @@ export class SqliteDatabase implements Database {
       session.check()
       session.open = false
       this.#writer.prepare('COMMIT').run()
+      for (const context of session.appended) for (const listener of this.#listeners) listener(context)
       return result
     } catch (error) {
       session.open = false
@@ -207,6 +210,9 @@ export class SqliteDatabase implements Database {
       throw error
     }
   }
+
+  /** One writer at a time: a commit is the position. */
+  async sequence(): Promise<void> {}
 
   async join<R>(own: unknown, fn: (session: Session) => Awaitable<R>): Promise<R> {
     if (!(own instanceof DatabaseSync))
@@ -276,7 +282,7 @@ export class SqliteDatabase implements Database {
     }
   }
 
-  onForeignCommit(listener: () => void): () => void {
+  onNews(listener: (context?: string) => void): () => void {
     this.#listeners.add(listener)
     if (this.#watcher === undefined && this.#path !== memory) this.#watch()
     return () => this.#listeners.delete(listener)

@@ -42,6 +42,7 @@ export const sqlite = (path: string, options: SqliteOptions = {}): Store<SqliteT
     database: {
       identity: path === memory ? {} : identityOf(path),
       label: path,
+      dialect: 'sqlite',
       open: (environment, { existing = false } = {}) => {
         if (path !== memory) {
           if (existing) checkExists(path)

@@ -63,7 +63,7 @@ const marks = (count: number): string => Array.from({ length: count }, () => '?'
 export const headSqlOf = (p: string): string =>
   `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = '${p}event'), 0) AS position, (SELECT value FROM ${p}meta WHERE name = 'incarnation') AS incarnation`
 
-export const createLog = (p: string): Log => {
+export const createLog = (context: string, p: string): Log => {
   const headSql = headSqlOf(p)
   const head = (session: Session): Head => on(session).prepare(headSql).get() as unknown as Head
 
@@ -81,7 +81,7 @@ export const createLog = (p: string): Log => {
   }
 
   return {
-    append: createAppend(p),
+    append: createAppend(context, p),
 
     head,
 

@@ -301,6 +301,7 @@ export const appendRules: readonly StoreRule[] = [
         throw new Undo()
       }),
     )
+    await database.sequence()
     const heads = await database.read(async (session) => [
       await ordering.log.head(session),
       await billing.log.head(session),

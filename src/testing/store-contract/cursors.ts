@@ -15,8 +15,11 @@ const lease = { leaseMs: longMs, stalls: 0 }
 const create = ({ write, cursors }: Process, of = id) => write((session) => cursors.create(session, of, start))
 const claim = ({ write, cursors }: Process, leaseMs = longMs, of = id) =>
   write((session) => cursors.claim(session, of, leaseMs))
-const move = ({ write, cursors }: Process, epoch: number, to: Place, of = id) =>
-  write((session) => cursors.move(session, of, epoch, to, lease))
+const move = async (process: Process, epoch: number, to: Place, of = id) => {
+  const rows = await process.read((session) => process.cursors.cursors(session, of.consumer))
+  const from = rows.find(({ source, lane: number }) => source === of.source && number === of.lane)?.position ?? 0
+  return process.write((session) => process.cursors.move(session, of, epoch, from, to, lease))
+}
 const cursorOf = async ({ read, cursors }: Process, of = id): Promise<CursorRow> => {
   const rows = await read((session) => cursors.cursors(session, of.consumer))
   const row = rows.find(({ source, lane }) => source === of.source && lane === of.lane)
@@ -197,7 +200,10 @@ export const cursorRules: readonly StoreRule[] = [
       assert.equal(await move(process, old.epoch, place(9)), false)
       assert.equal(await process.write((session) => process.cursors.hold(session, id, old.epoch, longMs)), undefined)
       await process.write((session) => process.cursors.release(session, id, old.epoch))
-      assert.deepEqual({ ...(await cursorOf(process)) }, { ...taken })
+      const stored = await cursorOf(process)
+      // Its end is by the clock of the database, or by that of the process that was told.
+      assert.deepEqual({ ...stored, until_ms: taken.until_ms }, { ...taken })
+      assert.ok(stored.until_ms > taken.until_ms - longMs)
       assert.equal(await move(other, taken.epoch, place(3)), true)
       assert.equal((await cursorOf(process)).position, 3)
     },
@@ -239,7 +245,7 @@ export const cursorRules: readonly StoreRule[] = [
     await claimed(process)
     const second = await claimed(process)
     assert.equal(second.stalls, 2)
-    await write((session) => cursors.move(session, id, second.epoch, place(1), { leaseMs: longMs, stalls: 1 }))
+    await write((session) => cursors.move(session, id, second.epoch, 0, place(1), { leaseMs: longMs, stalls: 1 }))
     assert.equal((await cursorOf(process)).stalls, 1)
     assert.equal((await claimed(process)).stalls, 2)
   }),

@@ -33,7 +33,11 @@ export const processOn = async (database: Database, context = 'ordering'): Promi
   ...(await database.context(context)),
   database,
   write: (fn) => database.transaction(fn),
-  read: (fn) => database.read(fn),
+  read: async (fn) => {
+    // What was committed is to be found, also where positions come after the commit.
+    await database.sequence()
+    return database.read(fn)
+  },
 })
 
 /** A rule about one process; `another` starts more of them on the same database. */
@@ -104,9 +108,12 @@ export const raised = (fields: EventFields = {}): EventRecord => {
   return record
 }
 
-/** Appends in one transaction. */
+/** Appends in one transaction, and waits until the events have their positions, which a store may give after the commit. */
 export const append = async (process: Process, ...events: EventRecord[]): Promise<EventRecord[]> => {
   await process.write((session) => process.log.append(session, events))
+  for (const event of events)
+    if (event.position === 0)
+      event.position = (await process.read((session) => process.log.byId(session, event.id)))!.position
   return events
 }
 

@@ -127,14 +127,11 @@ export const transactionRules: readonly StoreRule[] = [
     assert.deepEqual(order, ['held', 'next', 'last'])
   }),
 
-  rule('a transaction that awaits lets no other process slip in', async (process, another) => {
+  rule('of two transactions that append to one key, the second waits for the first', async (process, another) => {
     const other = await another()
     const order: string[] = []
     const held = await holdOpen(process)
-    const next = other.write(async (session) => {
-      order.push('other')
-      await other.log.append(session, [raised({ key: 'held' })])
-    })
+    const next = append(other, raised({ key: 'held' })).then(() => order.push('other'))
     for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
     order.push('held')
     await held.finish()

@@ -1,0 +1,52 @@
+/** The inbox on Postgres: one row per consumer, source, stream and key, never one per message (P9). */
+
+import type { Inbox } from '../store.ts'
+import { plainArray, textArray } from './arrays.ts'
+import { on, statement, writing } from './connection.ts'
+
+export const createInbox = (s: string): Inbox => {
+  const heads = statement(
+    `SELECT key, sequence, event_id, incarnation FROM ${s}.inbox
+     WHERE consumer = $1 AND source = $2 AND stream = $3 AND key = ANY ($4::text::text[])`,
+  )
+  // In the order of the keys, as everything locks them.
+  const advance = statement(
+    `INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
+     SELECT $1, $2, $3, i.* FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::text[]) AS i (key, sequence, event_id, incarnation)
+     ORDER BY i.key COLLATE "C"
+     ON CONFLICT (consumer, source, stream, key) DO UPDATE
+     SET sequence = excluded.sequence, event_id = excluded.event_id, incarnation = excluded.incarnation`,
+  )
+  return {
+    heads: async (session, { consumer, source, stream }, keys) => {
+      const rows = await on(session).rows(heads, [consumer, source, stream, textArray(keys)])
+      return new Map(
+        rows.map(([key, sequence, eventId, incarnation]) => [
+          String(key),
+          { sequence: Number(sequence), eventId: String(eventId), incarnation: String(incarnation) },
+        ]),
+      )
+    },
+
+    advance: async (session, { consumer, source, stream }, of) => {
+      if (of.size === 0) return
+      const rows = [...of.values()]
+      await writing(session).run(advance, [
+        consumer,
+        source,
+        stream,
+        textArray([...of.keys()]),
+        plainArray(rows.map(({ sequence }) => sequence)),
+        textArray(rows.map(({ eventId }) => eventId)),
+        textArray(rows.map(({ incarnation }) => incarnation)),
+      ])
+    },
+
+    distrust: async (session, consumer, source) => {
+      await writing(session).run(
+        statement(`UPDATE ${s}.inbox SET incarnation = '' WHERE consumer = $1 AND source = $2`),
+        [consumer, source],
+      )
+    },
+  }
+}

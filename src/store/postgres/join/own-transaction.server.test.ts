@@ -1,0 +1,395 @@
+/** The same rules for the transactions of every library, on a real Postgres. */
+
+import { MikroORM } from '@mikro-orm/postgresql'
+import { drizzle as drizzleOverPg } from 'drizzle-orm/node-postgres'
+import { drizzle as drizzleOverPostgresJs } from 'drizzle-orm/postgres-js'
+import knexOf from 'knex'
+import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
+import type { DatabaseError } from 'pg'
+import postgres from 'postgres'
+import { DataSource } from 'typeorm'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { freshDatabase, missingPostgres, type TestDatabase } from '../../../../test/support/postgres.ts'
+import { titled } from '../../../../test/support/require-server.ts'
+import { fromDrizzle } from './from-drizzle.ts'
+import { fromKnex } from './from-knex.ts'
+import { fromKysely } from './from-kysely.ts'
+import { fromMikroOrm } from './from-mikro-orm.ts'
+import { fromPg } from './from-pg.ts'
+import { fromPostgresJs } from './from-postgres-js.ts'
+import { fromPrisma } from './from-prisma.ts'
+import { fromTypeOrm } from './from-type-orm.ts'
+import type { OwnTransaction } from './own-transaction.ts'
+
+let database: TestDatabase
+beforeAll(async () => {
+  if (missingPostgres() !== undefined) return
+  database = await freshDatabase()
+  await database.sql('CREATE TABLE notes (id text PRIMARY KEY, body text, urgent boolean, tags jsonb)')
+})
+afterAll(() => database?.drop())
+
+/** Begins by the library, commits when `work` resolves, rolls back when it throws. */
+type InTransaction = <R>(work: (own: OwnTransaction) => Promise<R>) => Promise<R>
+
+const libraries: Record<string, () => InTransaction | Promise<InTransaction>> = {
+  pg: () => {
+    const pool = database.pool()
+    return async (work) => {
+      const client = await pool.connect()
+      try {
+        await client.query('BEGIN')
+        const result = await work(fromPg(client))
+        await client.query('COMMIT')
+        return result
+      } catch (error) {
+        await client.query('ROLLBACK')
+        throw error
+      } finally {
+        client.release()
+      }
+    }
+  },
+  'Postgres.js': () => {
+    const sql = openPostgresJs()
+    return async (work) => (await sql.begin(async (tx) => ({ result: await work(fromPostgresJs(tx)) }))).result
+  },
+  'Postgres.js, a reserved connection': () => {
+    const sql = openPostgresJs()
+    return async (work) => {
+      const reserved = await sql.reserve()
+      try {
+        await reserved`BEGIN`
+        const result = await work(fromPostgresJs(reserved))
+        await reserved`COMMIT`
+        return result
+      } catch (error) {
+        await reserved`ROLLBACK`
+        throw error
+      } finally {
+        reserved.release()
+      }
+    }
+  },
+  'Drizzle over pg': () => {
+    const db = drizzleOverPg(database.pool())
+    return (work) => db.transaction((tx) => work(fromDrizzle(tx)))
+  },
+  'Drizzle over Postgres.js': () => {
+    const db = drizzleOverPostgresJs(openPostgresJs())
+    return (work) => db.transaction((tx) => work(fromDrizzle(tx)))
+  },
+  Kysely: () => {
+    const db = new Kysely<object>({
+      dialect: new PostgresDialect({ pool: database.pool() }),
+      plugins: [new CamelCasePlugin()],
+    })
+    return (work) => db.transaction().execute((trx) => work(fromKysely(trx)))
+  },
+  'Kysely, a controlled transaction': () => {
+    const db = new Kysely<object>({ dialect: new PostgresDialect({ pool: database.pool() }) })
+    return async (work) => {
+      const trx = await db.startTransaction().execute()
+      try {
+        const result = await work(fromKysely(trx))
+        await trx.commit().execute()
+        return result
+      } catch (error) {
+        await trx.rollback().execute()
+        throw error
+      }
+    }
+  },
+  Knex: () => {
+    const knex = knexOf({ client: 'pg', connection: database.url })
+    onTestFinished(() => knex.destroy())
+    return (work) => knex.transaction((trx) => work(fromKnex(trx)))
+  },
+  'TypeORM, a manager': async () => {
+    const source = await openTypeOrm()
+    return (work) => source.transaction((manager) => work(fromTypeOrm(manager)))
+  },
+  'TypeORM, a query runner': async () => {
+    const source = await openTypeOrm()
+    return async (work) => {
+      const runner = source.createQueryRunner()
+      try {
+        await runner.startTransaction()
+        const result = await work(fromTypeOrm(runner))
+        await runner.commitTransaction()
+        return result
+      } catch (error) {
+        await runner.rollbackTransaction()
+        throw error
+      } finally {
+        await runner.release()
+      }
+    }
+  },
+  MikroORM: async () => {
+    const orm = await openMikroOrm()
+    return (work) => orm.em.fork().transactional((em) => work(fromMikroOrm(em)))
+  },
+  'what stands for Prisma': () => openPrismaLike(),
+}
+
+/**
+ * A transaction as Prisma 7 gives it to `$transaction`, by what it was seen to do: rows or a number, and errors that carry the
+ * SQLSTATE deep inside. In its place, since its client is generated by a tool that downloads its engine.
+ */
+const openPrismaLike = (): InTransaction => {
+  const pool = database.pool()
+  return async (work) => {
+    const client = await pool.connect()
+    const run = async (sql: string, values: unknown[]) => {
+      try {
+        return await client.query<Record<string, unknown>>(sql, values)
+      } catch (error) {
+        const { code: originalCode, message: originalMessage } = error as DatabaseError
+        const meta = { driverAdapterError: { name: 'DriverAdapterError', cause: { originalCode, originalMessage } } }
+        throw Object.assign(new Error('Raw query failed'), { code: 'P2010', meta })
+      }
+    }
+    const tx = {
+      $queryRawUnsafe: async (sql: string, ...values: unknown[]) => (await run(sql, values)).rows,
+      $executeRawUnsafe: async (sql: string, ...values: unknown[]) => (await run(sql, values)).rowCount ?? 0,
+    }
+    try {
+      await client.query('BEGIN')
+      const result = await work(fromPrisma(tx))
+      await client.query('COMMIT')
+      return result
+    } catch (error) {
+      await client.query('ROLLBACK')
+      throw error
+    } finally {
+      client.release()
+    }
+  }
+}
+
+const openPostgresJs = () => {
+  const sql = postgres(database.url, { max: 2, onnotice: () => {} })
+  onTestFinished(() => sql.end())
+  return sql
+}
+
+const openTypeOrm = async () => {
+  const source = await new DataSource({ type: 'postgres', url: database.url }).initialize()
+  onTestFinished(() => source.destroy())
+  return source
+}
+
+const openMikroOrm = async () => {
+  const orm = await MikroORM.init({
+    clientUrl: database.url,
+    entities: [],
+    discovery: { warnWhenNoEntities: false },
+  })
+  onTestFinished(() => orm.close())
+  return orm
+}
+
+const bodies = async () =>
+  (await database.sql<{ body: string }>('SELECT body FROM notes ORDER BY id')).map(({ body }) => body)
+const codeOf = (running: Promise<unknown>) =>
+  running.then(
+    () => 'none',
+    (error: unknown) => (error as { code?: unknown }).code,
+  )
+const insert = 'INSERT INTO notes (id, body) VALUES ($1, $2)'
+
+const missing = missingPostgres()
+
+describe.skipIf(missing).each(Object.entries(libraries))(titled('a transaction of %s', missing), (name, open) => {
+  const begin = async (): Promise<InTransaction> => {
+    await database.sql('TRUNCATE notes')
+    return open()
+  }
+
+  test('what it runs is seen by nobody else before the commit, and by all after it', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      await own.query(insert, ['a', 'one'])
+      expect((await own.query('SELECT body FROM notes', [])).rows).toEqual([{ body: 'one' }])
+      expect(await bodies()).toEqual([])
+    })
+    expect(await bodies()).toEqual(['one'])
+  })
+
+  test('what it runs is gone when the caller rolls back', async () => {
+    const inTransaction = await begin()
+    const failing = inTransaction(async (own) => {
+      await own.query(insert, ['a', 'one'])
+      throw new Error('the caller changed his mind')
+    })
+    await expect(failing).rejects.toThrow('changed his mind')
+    expect(await bodies()).toEqual([])
+  })
+
+  test('a savepoint is released, and rolled back to', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      await own.query('SAVEPOINT pabal_1', [])
+      await own.query(insert, ['a', 'kept'])
+      await own.query('SAVEPOINT pabal_2', [])
+      await own.query(insert, ['b', 'undone'])
+      await own.query('ROLLBACK TO pabal_2', [])
+      await own.query('RELEASE pabal_2', [])
+      await own.query('RELEASE pabal_1', [])
+    })
+    expect(await bodies()).toEqual(['kept'])
+  })
+
+  test('the error of a statement has its SQLSTATE, and is undone by the savepoint before it', async () => {
+    const inTransaction = await begin()
+    const running = inTransaction(async (own) => {
+      await own.query(insert, ['a', 'kept'])
+      await own.query('SAVEPOINT pabal_1', [])
+      expect(await codeOf(own.query(insert, ['a', 'again']))).toBe('23505')
+      expect(await codeOf(own.query('SELECT 1', []))).toBe('25P02')
+      await own.query('ROLLBACK TO pabal_1', [])
+      await own.query(insert, ['b', 'after'])
+    })
+    // It remembers the error, whoever has caught it.
+    const rollsBack = ['Postgres.js', 'Drizzle over Postgres.js'].includes(name)
+    expect(await codeOf(running)).toBe(rollsBack ? '23505' : 'none')
+    expect(await bodies()).toEqual(rollsBack ? [] : ['kept', 'after'])
+  })
+
+  test('rows come as objects in the order of their columns, with the names that the statement gives', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      const { rows, rowCount } = await own.query(
+        "INSERT INTO notes (id, body) VALUES ($1, $2), ('b', NULL) RETURNING body AS last_body, id AS first_id",
+        ['a', 'one'],
+      )
+      expect(rows.map((row) => Object.entries(row))).toEqual([
+        [
+          ['last_body', 'one'],
+          ['first_id', 'a'],
+        ],
+        [
+          ['last_body', null],
+          ['first_id', 'b'],
+        ],
+      ])
+      expect(Array.isArray(rows)).toBe(true)
+      expect(rowCount).toBe(2)
+    })
+  })
+
+  test('rows are counted, given or not', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      const counted = async (sql: string) => {
+        const { rows, rowCount } = await own.query(sql, [])
+        return [rows.length, rowCount]
+      }
+      expect(await counted("INSERT INTO notes (id) VALUES ('a'), ('b')")).toEqual([0, 2])
+      expect(await counted("UPDATE notes SET body = ''")).toEqual([0, 2])
+      expect(await counted("UPDATE notes SET body = 'x' WHERE id = 'none' RETURNING id")).toEqual([0, 0])
+      expect(await counted('SELECT id FROM notes')).toEqual([2, 2])
+      expect(await counted('DELETE FROM notes RETURNING id')).toEqual([2, 2])
+      expect(await counted('DELETE FROM notes')).toEqual([0, 0])
+      expect((await counted('SAVEPOINT pabal_1'))[0]).toBe(0)
+    })
+  })
+
+  test('texts arrive as they are: quotes, placeholders, other alphabets, half a megabyte, and null', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      const texts = [
+        `it's "so" \\' ? ?? :a $1 $$ \\?`,
+        '주문 😀\u00a0\n\t',
+        '',
+        'x?$1'.repeat(125_000),
+        '{"a":[1]}',
+        null,
+      ]
+      for (const text of texts) {
+        const { rows } = await own.query('SELECT $1::text AS it', [text])
+        expect(rows[0]!['it']).toBe(text)
+      }
+    })
+  })
+
+  test('a placeholder may repeat and come out of order; none is seen in strings, names, comments and operators', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      const sql = `
+        SELECT $2::text || $1::text || $2::text AS twice, '$1 ? \\? ''$2' AS quoted, $tag$ $1 ? $tag$ AS dollar, -- $3 ?
+          ('{"a":1}'::jsonb ? $1::text)::text AS has, 1 AS "a?$1"`
+      const { rows } = await own.query(sql, ['a', 'b'])
+      expect(rows).toEqual([
+        { twice: 'bab', quoted: "$1 ? \\? '$2", dollar: ' $1 ? ', has: 'true', 'a?$1': expect.anything() },
+      ])
+    })
+  })
+
+  test('an array goes as a literal that is cast from text', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      const literal = '{"a,b","say \\"hi\\"",NULL,"\\\\"}'
+      const { rows } = await own.query(
+        'SELECT item FROM unnest($1::text::text[], $2::text::bigint[]) AS given (item, at) ORDER BY at DESC',
+        [literal, '{1,2,3,4}'],
+      )
+      expect(rows.map(({ item }) => item)).toEqual(['\\', null, 'say "hi"', 'a,b'])
+    })
+  })
+
+  test('a text is converted by nobody but the server', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      const values = ['a', 'true', '{"a":1}', null]
+      const { rows } = await own.query(
+        `INSERT INTO notes (id, urgent, tags, body) VALUES ($1, $2, $3, $4) RETURNING urgent::text AS u, tags->>'a' AS a, body AS b`,
+        values,
+      )
+      // Behind Drizzle the driver sees a text for a boolean, and makes it false.
+      const urgent = name === 'Drizzle over Postgres.js' ? 'false' : 'true'
+      expect(rows).toEqual([{ u: urgent, a: '1', b: null }])
+    })
+  })
+
+  test('what is no text is cast from text', async () => {
+    const inTransaction = await begin()
+    await inTransaction(async (own) => {
+      await own.query('INSERT INTO notes (id, urgent, tags) VALUES ($1, $2::text::boolean, $3::text::jsonb)', [
+        'a',
+        'true',
+        '{"a":1}',
+      ])
+      const { rows } = await own.query(
+        "SELECT urgent::text AS u, tags->>'a' AS a, ($1::text::bigint)::text AS n FROM notes",
+        ['9007199254740993'],
+      )
+      expect(rows).toEqual([{ u: 'true', a: '1', n: '9007199254740993' }])
+    })
+  })
+})
+
+describe.skipIf(missing)(titled('outside of a transaction', missing), () => {
+  test('an idle client of pg is refused at once, one that is not idle is taken, also after an error', async () => {
+    const client = await database.pool().connect()
+    onTestFinished(() => client.release())
+    const refused = expect.objectContaining({ code: 'PABAL_NOT_A_TRANSACTION' })
+    expect(() => fromPg(client)).toThrow(refused)
+    await client.query('BEGIN')
+    await expect(fromPg(client).query('SELECT 1 AS one', [])).resolves.toEqual({ rows: [{ one: 1 }], rowCount: 1 })
+    await client.query('SELEC').catch(() => {})
+    expect(await codeOf(fromPg(client).query('SAVEPOINT pabal_1', []))).toBe('25P02')
+    await client.query('ROLLBACK')
+    expect(() => fromPg(client)).toThrow(refused)
+  })
+
+  test('a transaction of Knex that has ended is refused', async () => {
+    const knex = knexOf({ client: 'pg', connection: database.url })
+    onTestFinished(() => knex.destroy())
+    const trx = await knex.transaction()
+    expect(() => fromKnex(trx)).not.toThrow()
+    await trx.rollback()
+    expect(() => fromKnex(trx)).toThrow(expect.objectContaining({ code: 'PABAL_NOT_A_TRANSACTION' }))
+  })
+})

@@ -1,0 +1,238 @@
+/** The event log on Postgres. Readers see what has a position: events of open transactions are not there yet, nor those not ticked. */
+
+import type { StoredEvent } from '../../event/envelope.ts'
+import type { Log, ReadOptions, Session } from '../store.ts'
+import { createAppend } from './append.ts'
+import { textArray } from './arrays.ts'
+import { on, type Row, statement, writing } from './connection.ts'
+import { dropThrough } from './retention.ts'
+
+const eventColumns =
+  'e.event_id, e.key, e.sequence, e.type, e.version, e.data, e.metadata, e.correlation_id, e.causation_id, e.hops, e.traceparent, e.time_ms'
+
+const textOf = (value: unknown): string | null => (value === null ? null : String(value))
+
+/** A row of `position, <eventColumns>`, from a column on. */
+const storedOf = (row: Row, at = 0): StoredEvent => ({
+  position: Number(row[at]),
+  id: String(row[at + 1]),
+  key: String(row[at + 2]),
+  sequence: Number(row[at + 3]),
+  type: String(row[at + 4]),
+  version: Number(row[at + 5]),
+  data: String(row[at + 6]),
+  metadata: textOf(row[at + 7]),
+  correlation_id: textOf(row[at + 8]),
+  causation_id: textOf(row[at + 9]),
+  hops: Number(row[at + 10]),
+  traceparent: textOf(row[at + 11]),
+  time_ms: Number(row[at + 12]),
+})
+
+/** Positions looked at by one read that filters by type, so that a rare type cannot hold a connection for long. */
+const windowPositions = 20_000
+
+/** So many lanes read by an index of their own. */
+const indexedLanes = 16
+
+type LaneKind = 'all' | 'indexed' | 'any'
+
+const laneKind = (lane: ReadOptions['lane']): LaneKind => {
+  if (lane === undefined || lane.lanes === 1) return 'all'
+  return lane.lanes === indexedLanes ? 'indexed' : 'any'
+}
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+const most = Number.MAX_SAFE_INTEGER
+
+export const createLog = (context: string, s: string): Log => {
+  const headOf = `(SELECT head FROM ${s}.sequencer ORDER BY n DESC LIMIT 1)`
+  const dropped = `(SELECT dropped FROM ${s}.meta)`
+  // OFFSET 0: each position finds its event by the index, whatever the planner has been told about the tables.
+  const byPosition = `JOIN LATERAL (SELECT * FROM ${s}.event e WHERE e.id = p.id OFFSET 0) e ON true`
+  const byEvent = `JOIN LATERAL (SELECT position FROM ${s}.position p WHERE p.id = e.id OFFSET 0) p ON true`
+
+  const head = statement(`SELECT ${headOf} AS position, (SELECT incarnation FROM ${s}.meta) AS incarnation`)
+
+  /** Two bounds, so that the planner expects few rows and takes the index, also where it knows nothing about the table. */
+  const rangeOf = (low: string, high: string): string =>
+    `p.position > greatest(${low}, ${dropped}) AND p.position <= least(${high}, h.head)`
+  const inLane = (first: number): string => `p.slot % $${first}::text::integer = $${first + 1}::text::integer`
+
+  /** One row at least, which tells the head. */
+  const after = (lane: LaneKind, types: boolean, limit: number) => {
+    const laneSql = { all: '', indexed: 'AND (p.slot & 15) = $3::text::integer', any: `AND ${inLane(3)}` }[lane]
+    const typesAt = { all: 3, indexed: 4, any: 5 }[lane]
+    return statement(
+      `SELECT h.head, r.* FROM (SELECT ${headOf} AS head) h LEFT JOIN LATERAL (
+         SELECT p.position, ${eventColumns} FROM ${s}.position p ${byPosition}
+         WHERE ${rangeOf('$1::text::bigint', '$2::text::bigint')} ${laneSql} ${types ? `AND e.type = ANY ($${typesAt}::text::text[])` : ''}
+         ORDER BY p.position LIMIT ${limit}
+       ) r ON true`,
+    )
+  }
+
+  const readAfter: Log['readAfter'] = async (session, { after: from, types, lane, limit }: ReadOptions) => {
+    const kind = laneKind(lane)
+    // Whoever filters by what no index knows looks at so many at a time.
+    const end = types === undefined && kind !== 'any' ? most : from + windowPositions
+    const values = [String(from), String(end)]
+    if (kind === 'indexed') values.push(String(lane!.lane))
+    if (kind === 'any') values.push(String(lane!.lanes), String(lane!.lane))
+    if (types !== undefined) values.push(textArray(types))
+    const rows = await on(session).rows(after(kind, types !== undefined, limit), values)
+    const events: StoredEvent[] = []
+    for (const row of rows) if (row[1] !== null) events.push(storedOf(row, 1))
+    const through = events.length === limit ? events.at(-1)!.position : Math.min(Number(rows[0]![0]), end)
+    return { events, through: Math.max(through, from, 0) }
+  }
+
+  const read = async (session: Session, sql: string, values: (string | null)[]): Promise<StoredEvent[]> =>
+    (await on(session).rows(statement(sql), values)).map((row) => storedOf(row))
+  const one = async (session: Session, sql: string, values: string[]): Promise<StoredEvent | undefined> =>
+    (await read(session, sql, values))[0]
+  const number = async (session: Session, sql: string, values: string[]): Promise<number> =>
+    Number((await on(session).row(statement(sql), values))?.[0])
+
+  return {
+    append: createAppend(context, s),
+
+    head: async (session) => {
+      const row = await on(session).row(head, [])
+      return { position: Number(row![0]), incarnation: String(row![1]) }
+    },
+
+    readAfter,
+
+    readBefore: async (session, { before, after: low, types, key, limit }) => {
+      const values = [String(before ?? most), String(low ?? 0)]
+      const byKey = key !== undefined
+      if (byKey) values.push(key)
+      const typeAt = values.length + 1
+      if (types !== undefined) values.push(textArray(types))
+      const range = `p.position < $1::text::bigint AND p.position > greatest($2::text::bigint, ${dropped})`
+      const typeSql = types === undefined ? 'true' : `e.type = ANY ($${typeAt}::text::text[])`
+      const from = byKey
+        ? `${s}.event e ${byEvent} WHERE ${range} AND e.key = $3 AND ${typeSql}`
+        : `${s}.position p ${byPosition} WHERE ${range} AND ${typeSql}`
+      const rows = await read(
+        session,
+        `SELECT p.position, ${eventColumns} FROM ${from} ORDER BY p.position DESC LIMIT ${limit}`,
+        values,
+      )
+      return rows.toReversed()
+    },
+
+    readKey: (session, key, { from, types, limit }) =>
+      read(
+        session,
+        `SELECT p.position, ${eventColumns} FROM ${s}.event e ${byEvent}
+         WHERE e.key = $1 AND e.sequence >= $2::text::bigint ${types === undefined ? '' : 'AND e.type = ANY ($3::text::text[])'}
+           AND p.position > ${dropped}
+         ORDER BY e.sequence LIMIT ${limit}`,
+        [key, String(from), ...(types === undefined ? [] : [textArray(types)])],
+      ),
+
+    previous: async (session, key, before, types) => {
+      const found = await one(
+        session,
+        `SELECT p.position, ${eventColumns} FROM ${s}.event e ${byEvent}
+         WHERE e.key = $1 AND e.sequence < $2::text::bigint AND e.type = ANY ($3::text::text[]) AND p.position > ${dropped}
+         ORDER BY e.sequence DESC LIMIT 1`,
+        [key, String(before), textArray(types)],
+      )
+      if (found !== undefined) return found
+      const droppedSequence = await number(
+        session,
+        `SELECT coalesce(max(sequence), 0) FROM ${s}.key_dropped WHERE key = $1 AND type = ANY ($2::text::text[])`,
+        [key, textArray(types)],
+      )
+      return droppedSequence === 0 ? undefined : { droppedSequence }
+    },
+
+    byId: async (session, id) =>
+      uuid.test(id)
+        ? one(
+            session,
+            `SELECT p.position, ${eventColumns} FROM ${s}.event e ${byEvent} WHERE e.event_id = $1::text::uuid AND p.position > ${dropped}`,
+            [id],
+          )
+        : undefined,
+
+    byCorrelation: (session, correlationId, limit) =>
+      read(
+        session,
+        `SELECT p.position, ${eventColumns} FROM (
+           SELECT * FROM ${s}.event WHERE correlation_id = $1
+           ${uuid.test(correlationId) ? `UNION ALL SELECT * FROM ${s}.event WHERE event_id = $2::text::uuid` : ''}
+         ) e ${byEvent} WHERE p.position > ${dropped}
+         ORDER BY p.position LIMIT ${limit}`,
+        uuid.test(correlationId) ? [correlationId, correlationId] : [correlationId],
+      ),
+
+    at: (session, position) =>
+      one(
+        session,
+        `SELECT p.position, ${eventColumns} FROM (SELECT * FROM ${s}.position WHERE position = $1::text::bigint AND position > ${dropped}) p ${byPosition}`,
+        [String(position)],
+      ),
+
+    count: (session, { after: from, through, types, lane }) => {
+      const values = [String(from), String(through ?? most)]
+      const where = [`p.position > greatest($1::text::bigint, ${dropped})`, 'p.position <= $2::text::bigint']
+      if (lane !== undefined && lane.lanes > 1) {
+        where.push(inLane(3))
+        values.push(String(lane.lanes), String(lane.lane))
+      }
+      if (types !== undefined) {
+        where.push(`e.type = ANY ($${values.length + 1}::text::text[])`)
+        values.push(textArray(types))
+      }
+      const events = types === undefined ? '' : `JOIN ${s}.event e ON e.id = p.id`
+      return number(session, `SELECT count(*) FROM ${s}.position p ${events} WHERE ${where.join(' AND ')}`, values)
+    },
+
+    countKeys: (session, prefix) =>
+      number(
+        session,
+        `SELECT count(*) FROM ${s}.event e JOIN ${s}.position p ON p.id = e.id
+         WHERE e.key >= $1 AND e.key < $2 AND p.position > ${dropped}`,
+        [prefix, `${prefix}\u{10ffff}`],
+      ),
+
+    types: async (session) =>
+      (await on(session).rows(statement(`SELECT type, version FROM ${s}.event_type ORDER BY type, version`), [])).map(
+        ([type, version]) => ({ type: String(type), version: Number(version) }),
+      ),
+
+    declareTypes: async (session, types) => {
+      if (types.length > 0)
+        await writing(session).run(
+          statement(
+            `INSERT INTO ${s}.event_type (type, version)
+             SELECT DISTINCT * FROM unnest($1::text::text[], $2::text::integer[]) AS t (type, version)
+             ORDER BY 1, 2 ON CONFLICT DO NOTHING`,
+          ),
+          [textArray(types.map(({ type }) => type)), `{${types.map(({ version }) => version).join()}}`],
+        )
+    },
+
+    forgetType: async (session, type) => {
+      await writing(session).run(statement(`DELETE FROM ${s}.event_type WHERE type = $1`), [type])
+    },
+
+    dropThrough: (session, position) => dropThrough(writing(session), s, position),
+
+    oldest: async (session) =>
+      number(
+        session,
+        `SELECT coalesce((SELECT position FROM ${s}.position WHERE position > ${dropped} ORDER BY position LIMIT 1), ${headOf} + 1)`,
+        [],
+      ),
+
+    newIncarnation: async (session, incarnation) => {
+      await writing(session).run(statement(`UPDATE ${s}.meta SET incarnation = $1`), [incarnation])
+    },
+  }
+}

@@ -1,0 +1,417 @@
+/**
+ * The beat of a database: gives positions to what was committed, and wakes those who wait for it. Every process that has the
+ * database open beats: after its own commits at once, and now and then for what another one left behind. Nobody leads.
+ */
+
+import { backoffMs, type Environment } from '../../core/environment.ts'
+import { PabalError } from '../../core/errors.ts'
+import { connectionLike, type PgConnection, type PgPool, type PgResult } from './driver.ts'
+import { codeOf, ownError, states } from './errors.ts'
+import type { SchemaName } from './migrate.ts'
+
+export interface SequencerOptions {
+  readonly pool: PgPool
+  readonly environment: Environment
+  readonly label: string
+  /** The connection's `application_name`, by which other processes see that this one is there. */
+  readonly owner: string
+  /** False behind a pooler: nothing is heard then, and the beat goes on by itself, slower the longer nothing happens. */
+  readonly notifications: boolean
+  readonly warn: (what: string, error: unknown) => void
+  readonly count: () => void
+}
+
+/** Events numbered by one tick; more take several. */
+const ticked = 20_000
+/** Two ticks begin at least so far apart. A single commit is numbered at once, those of a burst together. */
+const gapMs = 2
+/** How often to look for what a process left behind that ended between its commit and its tick. */
+const lookMs = 5_000
+/** The same where nothing is heard of other processes: from the first, soon after something happened, to the last. */
+const pollFirstMs = 10
+const pollMaxMs = 1_000
+const queryTimeoutMs = 5_000
+/** Somebody else has been ticking for so long: who? */
+const busyMs = 2_000
+const partitionsEveryMs = 60_000
+const resyncLockMs = 5_000
+
+interface Ticked {
+  readonly context: string
+  readonly schema: SchemaName
+  /** Appended to since the last tick began. */
+  dirty: boolean
+  /** The server is known to be the one that the log was written on. */
+  identified: boolean
+  busySinceMs: number | undefined
+}
+
+interface Waiter {
+  /** Contexts whose next whole tick it waits for. */
+  readonly contexts: Set<string>
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+export class Sequencer {
+  readonly #options: SequencerOptions
+  readonly #contexts = new Map<string, Ticked>()
+  readonly #listeners = new Set<(context?: string) => void>()
+  readonly #waiters = new Set<Waiter>()
+  readonly #ended = new AbortController()
+  #connection: Promise<PgConnection> | undefined
+  #running: Promise<void> | undefined
+  #wake: (() => void) | undefined
+  #rung = false
+  #failures = 0
+  #idlePolls = 0
+  #partitionsAtMs = 0
+  /** Grows when the connection was lost: whatever is there now may be another server, or an older copy. */
+  generation = 0
+
+  constructor(options: SequencerOptions) {
+    this.#options = options
+  }
+
+  add(context: string, schema: SchemaName): void {
+    this.#contexts.set(context, { context, schema, dirty: true, identified: false, busySinceMs: undefined })
+    this.#ring()
+  }
+
+  onNews(listener: (context?: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Something was committed to these contexts' logs. */
+  committed(contexts: Iterable<string>): void {
+    for (const context of contexts) {
+      const ticked = this.#contexts.get(context)
+      if (ticked !== undefined) ticked.dirty = true
+    }
+    this.#ring()
+  }
+
+  /** Resolves when everything that was committed before has its position. */
+  sequence(): Promise<void> {
+    if (this.#ended.signal.aborted) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.#waiters.add({ contexts: new Set(this.#contexts.keys()), resolve, reject })
+      for (const ticked of this.#contexts.values()) ticked.dirty = true
+      this.#ring()
+    })
+  }
+
+  start(): void {
+    this.#running ??= this.#run()
+  }
+
+  async close(): Promise<void> {
+    this.#ended.abort()
+    this.#ring()
+    await this.#running
+    const connection = await this.#connection?.catch(() => undefined)
+    await connection?.end().catch(() => {})
+    for (const waiter of this.#waiters) waiter.resolve()
+    this.#waiters.clear()
+  }
+
+  #ring(): void {
+    this.#rung = true
+    this.#wake?.()
+  }
+
+  #news(context?: string): void {
+    this.#idlePolls = 0
+    for (const listener of this.#listeners) listener(context)
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    if (this.#rung || this.#ended.signal.aborted) return
+    const awake = new AbortController()
+    this.#wake = () => awake.abort()
+    await this.#options.environment.sleep(ms, AbortSignal.any([awake.signal, this.#ended.signal]))
+    this.#wake = undefined
+  }
+
+  async #run(): Promise<void> {
+    const { environment } = this.#options
+    let lastMs = Number.NEGATIVE_INFINITY
+    while (!this.#ended.signal.aborted) {
+      await this.#sleep(this.#restMs())
+      if (this.#ended.signal.aborted) return
+      // Woken or not, all are ticked once in a while.
+      const looking = !this.#rung
+      this.#rung = false
+      const waitMs = lastMs + gapMs - environment.now()
+      if (waitMs > 0) await environment.sleep(waitMs, this.#ended.signal)
+      lastMs = environment.now()
+      if (looking) {
+        this.#idlePolls++
+        for (const ticked of this.#contexts.values()) ticked.dirty = true
+      }
+      try {
+        await this.#beat()
+        this.#failures = 0
+      } catch (error) {
+        if (this.#ended.signal.aborted) return
+        await this.#failed(error)
+      }
+    }
+  }
+
+  #restMs(): number {
+    const { notifications, environment } = this.#options
+    if (notifications) return lookMs * (0.75 + environment.random() / 2)
+    return backoffMs(this.#idlePolls + 1, pollFirstMs, pollMaxMs, environment.random)
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    const { environment, warn, label } = this.#options
+    for (const waiter of this.#waiters) waiter.reject(ownError(error, label))
+    this.#waiters.clear()
+    for (const ticked of this.#contexts.values()) ticked.dirty = true
+    // Said once, not with each attempt.
+    if (this.#failures === 0) warn(`ticking ${label}`, ownError(error, label))
+    await environment.sleep(backoffMs(++this.#failures, 50, 5_000, environment.random), this.#ended.signal)
+    this.#rung = true
+  }
+
+  /** Ticks what is dirty; what somebody else is ticking, or what has more, stays so. */
+  async #beat(): Promise<void> {
+    const { environment } = this.#options
+    const due = [...this.#contexts.values()].filter(({ dirty }) => dirty)
+    if (due.length === 0) return
+    for (const ticked of due) if (!ticked.identified) await this.#identify(ticked)
+    // From here to the sending nothing is awaited: who asks later waits for the next one.
+    const waiters = [...this.#waiters]
+    for (const ticked of due) ticked.dirty = false
+    const counts = await this.#tickAll(due)
+    let again = false
+    for (const [index, ticked_] of due.entries()) {
+      const count = counts[index]!
+      const whole = count >= 0 && count < ticked
+      if (!whole) {
+        ticked_.dirty = true
+        again = true
+      }
+      if (count === -1) await this.#busy(ticked_)
+      else ticked_.busySinceMs = undefined
+      if (count > 0) this.#news(ticked_.context)
+      if (whole) for (const waiter of waiters) waiter.contexts.delete(ticked_.context)
+    }
+    for (const waiter of waiters)
+      if (waiter.contexts.size === 0) {
+        this.#waiters.delete(waiter)
+        waiter.resolve()
+      }
+    if (again) {
+      // Somebody else's tick may have begun before our commit, so ours must be seen by one that began after it.
+      if (counts.includes(-1)) await environment.sleep(1 + environment.random() * 4, this.#ended.signal)
+      this.#rung = true
+    }
+    if (environment.now() >= this.#partitionsAtMs) {
+      this.#partitionsAtMs = environment.now() + partitionsEveryMs
+      for (const { schema } of this.#contexts.values()) await this.#maintain(schema)
+    }
+  }
+
+  async #tickAll(due: readonly Ticked[]): Promise<readonly number[]> {
+    // One message: once it is sent, the server brings it to its end, whatever becomes of this process.
+    const text = due
+      .map(
+        ({ schema }) => `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT ${schema.sql}.tick(${ticked}); COMMIT`,
+      )
+      .join('; ')
+    try {
+      return (await this.#query(text)).filter(({ command }) => command === 'SELECT').map(({ rows }) => firstOf(rows))
+    } catch (error) {
+      if (!isAnswered(error)) throw error
+      await this.#query('ROLLBACK')
+      if (due.length > 1) {
+        const counts: number[] = []
+        for (const ticked_ of due) counts.push(...(await this.#tickAll([ticked_])))
+        return counts
+      }
+      return [await this.#mend(due[0]!, error)]
+    }
+  }
+
+  /** What stands in the way of a tick and can be put right. */
+  async #mend(ticked_: Ticked, error: unknown): Promise<number> {
+    const { sql } = ticked_.schema
+    const missing = codeOf(error) === '23514'
+    if (missing) await this.#query(`SELECT ${sql}.create_partitions()`)
+    else if (codeOf(error) === states.xidsWentBack) await this.resync(ticked_.schema)
+    else throw error
+    return ticked
+  }
+
+  /**
+   * A log that was restored on another server has transaction ids of the old one: it is numbered anew. A promoted standby goes
+   * on, as a new incarnation: what readers have seen may be missing in it.
+   */
+  async #identify(ticked_: Ticked): Promise<void> {
+    const { environment } = this.#options
+    const { sql } = ticked_.schema
+    const [result] = await this.#query(
+      `SELECT m.system_identifier AS known, m.timeline, c.system_identifier::text AS is,
+         CASE WHEN pg_is_in_recovery() THEN m.timeline ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS is_timeline
+       FROM ${sql}.meta m, pg_control_system() c`,
+    )
+    const row = result!.rows[0] as { known: string; timeline: string; is: string; is_timeline: string }
+    if (row.known !== '' && row.known !== row.is) await this.resync(ticked_.schema)
+    else if (row.timeline !== '' && row.timeline !== row.is_timeline) {
+      await this.#query(
+        `UPDATE ${sql}.meta SET incarnation = '${environment.id()}', timeline = '${row.is_timeline}' WHERE timeline = '${row.timeline}'`,
+      )
+      this.generation++
+    }
+    if (row.known !== row.is || row.timeline !== row.is_timeline)
+      await this.#query(`UPDATE ${sql}.meta SET system_identifier = '${row.is}', timeline = '${row.is_timeline}'`)
+    ticked_.identified = true
+  }
+
+  /** Numbers by id what has no position, and begins a new incarnation: the server is another one than before. */
+  async resync({ sql, name }: SchemaName): Promise<void> {
+    const { environment, warn, label } = this.#options
+    try {
+      await this.#query(
+        `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = ${resyncLockMs}; SELECT ${sql}.resync('${environment.id()}'); COMMIT`,
+        60_000,
+      )
+    } catch (error) {
+      if (isAnswered(error)) await this.#query('ROLLBACK')
+      if (codeOf(error) !== '55P03') throw error
+      throw new PabalError(
+        'PABAL_RESYNC_BLOCKED',
+        `${label}: the log in ${name} has come to another server and must be numbered anew; ${await this.#blockers(sql)}`,
+        { cause: error },
+      )
+    }
+    warn(
+      `the log in ${name}`,
+      new PabalError(
+        'PABAL_LOG_REWOUND',
+        `${label} is another server than before, or an older copy; the log has been numbered anew`,
+      ),
+    )
+    this.generation++
+    this.#news()
+  }
+
+  async #blockers(sql: string): Promise<string> {
+    const [result] = await this.#query(
+      `SELECT coalesce(
+         (SELECT string_agg('the prepared transaction ' || quote_literal(x.gid) || ' is in its way (COMMIT PREPARED or ROLLBACK PREPARED)', ', ')
+          FROM pg_locks l JOIN pg_prepared_xacts x ON l.virtualtransaction = '-1/' || x.transaction
+          WHERE l.relation IN (SELECT '${sql}.event'::regclass UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = '${sql}.event'::regclass) AND l.granted),
+         'an open transaction is in its way')`,
+    )
+    return String((result!.rows[0] as Record<string, unknown>)['coalesce'])
+  }
+
+  /** Partitions ahead of what is written, and none behind what retention has hidden. */
+  async #maintain({ sql, name }: SchemaName): Promise<void> {
+    try {
+      await this.#query(`BEGIN; SET LOCAL lock_timeout = 200; SELECT ${sql}.create_partitions(); COMMIT`)
+    } catch (error) {
+      if (!isAnswered(error)) throw error
+      await this.#query('ROLLBACK')
+      // In use for the moment, or made by somebody else just now: there are some ahead still.
+      if (!['55P03', '42P07', '42501', '40P01'].includes(codeOf(error) ?? ''))
+        this.#options.warn(`partitions of ${name}`, error)
+    }
+  }
+
+  /** A tick takes milliseconds. Whoever holds its lock for long is a client that froze in a transaction of its own making. */
+  async #busy(ticked_: Ticked): Promise<void> {
+    const { environment, warn, label } = this.#options
+    const nowMs = environment.now()
+    ticked_.busySinceMs ??= nowMs
+    if (nowMs - ticked_.busySinceMs < busyMs) return
+    ticked_.busySinceMs = nowMs
+    const [result] = await this.#query(
+      `SELECT a.pid, a.application_name, a.state, a.application_name ~ '^(pabal|pooled):' AND pg_terminate_backend(a.pid) AS ended
+       FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+       WHERE l.locktype = 'advisory' AND l.granted AND a.state LIKE 'idle in transaction%'
+         AND (l.classid::bigint << 32) | l.objid::bigint = ${ticked_.schema.sql}.tick_lock()`,
+    )
+    for (const row of (result?.rows ?? []) as Record<string, unknown>[])
+      warn(
+        `ticking ${label}`,
+        `session ${String(row['pid'])} (${String(row['application_name'])}) holds the tick of ${ticked_.schema.name} and does nothing${row['ended'] === true ? '; it was ended' : ''}`,
+      )
+  }
+
+  async #query(text: string, timeoutMs = queryTimeoutMs): Promise<readonly PgResult[]> {
+    const connection = await this.#connected()
+    this.#options.count()
+    try {
+      const result = await connection.query({ text, query_timeout: timeoutMs })
+      return Array.isArray(result) ? (result as readonly PgResult[]) : [result as PgResult]
+    } catch (error) {
+      // No answer: the link is frozen or gone. What is left of it must not be waited for.
+      if (!isAnswered(error)) this.#drop(connection)
+      throw error
+    }
+  }
+
+  #drop(connection: PgConnection): void {
+    this.#connection = undefined
+    this.generation++
+    for (const ticked of this.#contexts.values()) ticked.identified = false
+    const { connection: inner } = connection as { connection?: { stream?: { destroy?: () => void } } }
+    inner?.stream?.destroy?.()
+    void connection.end().catch(() => {})
+  }
+
+  #connected(): Promise<PgConnection> {
+    if (this.#connection === undefined) {
+      const opening = this.#open()
+      this.#connection = opening
+      opening.catch(() => {
+        if (this.#connection === opening) this.#connection = undefined
+      })
+    }
+    return this.#connection
+  }
+
+  async #open(): Promise<PgConnection> {
+    const { pool, owner, notifications, label } = this.#options
+    const connection = connectionLike(pool, {
+      pipeline: false,
+      application_name: owner,
+      connectionTimeoutMillis: queryTimeoutMs,
+      keepAlive: true,
+    })
+    if (connection === undefined)
+      throw new PabalError('PABAL_COMPOSITION_INVALID', `${label}: the pool is not one of node-postgres`)
+    const gone = () => {
+      if (this.#connection === undefined || this.#ended.signal.aborted) return
+      this.#connection = undefined
+      this.generation++
+      for (const ticked of this.#contexts.values()) ticked.dirty = true
+      for (const ticked of this.#contexts.values()) ticked.identified = false
+      this.#ring()
+    }
+    connection.on('error', gone)
+    connection.on('end', gone)
+    await connection.connect()
+    if (notifications) {
+      connection.on('notification', ({ payload }) => {
+        for (const { context, schema } of this.#contexts.values()) if (schema.name === payload) this.#news(context)
+      })
+      await connection.query({ text: 'LISTEN pabal', query_timeout: queryTimeoutMs })
+    }
+    // Whatever was committed while nobody heard.
+    this.#news()
+    return connection
+  }
+}
+
+/** The server has answered with an error; without one nobody knows. */
+const isAnswered = (error: unknown): boolean =>
+  /^[0-9A-Z]{5}$/.test(codeOf(error) ?? '') && !['57P01', '57P02', '57P05'].includes(codeOf(error)!)
+
+const firstOf = (rows: readonly unknown[]): number => Number(Object.values(rows[0] as object)[0])
