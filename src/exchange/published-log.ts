@@ -7,7 +7,7 @@ import { PabalError } from '../core/errors.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import type { JsonLimits } from '../event/json.ts'
 import { type Publication, toPublic } from '../event/publication.ts'
-import type { ContextStore, Database, Head, Session } from '../store/store.ts'
+import type { ContextStore, Database, Head, LaneFilter, Session } from '../store/store.ts'
 import type { Bell, EventSource } from '../subscription/source.ts'
 
 /** The one stream of a context's public events; its id is part of every inbox row and never changes. */
@@ -39,6 +39,10 @@ export class PublishedLog implements EventSource {
       this.#byType.set(type, [...(this.#byType.get(type) ?? []), publication])
     }
     this.#types = [...this.#byType.keys()]
+  }
+
+  get generation(): number {
+    return this.#parts.database.generation
   }
 
   #read<R>(fn: (session: Session) => R | Promise<R>): Promise<R> {
@@ -123,7 +127,7 @@ export class PublishedLog implements EventSource {
     return event?.sequence === sequence ? event.id : undefined
   }
 
-  count(after: number, lane?: { readonly lane: number; readonly lanes: number }): Promise<number> {
+  count(after: number, lane?: LaneFilter): Promise<number> {
     return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane }))
   }
 

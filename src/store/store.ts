@@ -136,13 +136,19 @@ export interface Head {
   readonly incarnation: string
 }
 
+/** Keys of one lane, or several, of a consumer with so many lanes. */
+export interface LaneFilter {
+  readonly lane: number | readonly number[]
+  readonly lanes: number
+}
+
 export interface ReadOptions {
   /** Only events after this position. */
   readonly after: number
   /** Only these types; all when undefined. */
   readonly types?: readonly string[] | undefined
-  /** Only keys of this lane; all when undefined. */
-  readonly lane?: { readonly lane: number; readonly lanes: number } | undefined
+  /** Only keys of these lanes; all when undefined. */
+  readonly lane?: LaneFilter | undefined
   readonly limit: number
 }
 
@@ -189,7 +195,7 @@ export interface Log {
       after: number
       through?: number
       types?: readonly string[] | undefined
-      lane?: { readonly lane: number; readonly lanes: number } | undefined
+      lane?: LaneFilter | undefined
     },
   ): Awaitable<number>
   /** Events whose key begins so; by the index of keys, not by reading the log. */
@@ -252,6 +258,13 @@ export interface Place {
   readonly incarnation: string
 }
 
+export interface LaneMove {
+  readonly lane: number
+  readonly epoch: number
+  readonly from: number
+  readonly to: Place
+}
+
 export interface Cursors {
   consumers(session: Session): Awaitable<readonly ConsumerRow[]>
   consumer(session: Session, name: string): Awaitable<ConsumerRow | undefined>
@@ -275,15 +288,13 @@ export interface Cursors {
   /** Takes the lease if nobody has it (or its owner is gone); epoch and stalls grow. Undefined: somebody else has it. */
   claim(session: Session, id: CursorId, leaseMs: number): Awaitable<CursorRow | undefined>
   /**
-   * The fence: moves the cursor, sets its stalls and renews the lease if the epoch is still this owner's and the cursor is still
-   * at `from`; false otherwise, and the transaction must roll back.
+   * The fence: moves cursors of one consumer, sets their stalls and renews their leases, if each epoch is still this owner's and
+   * each cursor still where it was; false otherwise, and the transaction must roll back.
    */
   move(
     session: Session,
-    id: CursorId,
-    epoch: number,
-    from: number,
-    to: Place,
+    of: { readonly consumer: string; readonly source: string },
+    moves: readonly LaneMove[],
     lease: { readonly leaseMs: number; readonly stalls: number },
   ): Awaitable<boolean>
   /** The same fence without a move: renews the lease and tells where the cursor is; undefined when the epoch is a stale owner's. */

@@ -6,7 +6,7 @@ import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { InboxHead, InboxStream, Session } from '../store/store.ts'
 import { judge } from './inbox.ts'
-import type { Lane, SubscriptionParts } from './lane.ts'
+import type { Share, SubscriptionParts } from './lane.ts'
 
 /** `handle` it; it `waits` behind its parked key; `pass` over a duplicate; or park the key from that sequence. */
 export type Admission =
@@ -30,20 +30,20 @@ export class Admissions {
 
   private constructor(
     parts: SubscriptionParts,
-    lane: Lane,
+    share: Share,
     parked: ReadonlySet<string>,
     heads: ReadonlyMap<string, InboxHead>,
   ) {
     this.#parts = parts
     this.#stream = streamOf(parts)
-    this.#incarnation = lane.incarnation
+    this.#incarnation = share.incarnation
     this.#parked = new Set(parked)
     this.#heads = new Map(heads)
   }
 
   static async open(
     parts: SubscriptionParts,
-    lane: Lane,
+    share: Share,
     session: Session,
     events: readonly EventRecord[],
   ): Promise<Admissions> {
@@ -53,7 +53,7 @@ export class Admissions {
     const stream = streamOf(parts)
     return new Admissions(
       parts,
-      lane,
+      share,
       await parking.parkedOf(session, spec.name, source.name, keys),
       stream === undefined ? new Map() : await inbox.heads(session, stream, keys),
     )

@@ -10,8 +10,8 @@ import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { Admissions, runWith } from './admission.ts'
 import { park } from './exhaustion.ts'
-import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
-import { type Attempt, type BatchResult, OneByOne, placeOf } from './one-by-one.ts'
+import { Fenced, inTurn, type Share, type SubscriptionParts } from './lane.ts'
+import { type Attempt, type BatchResult, OneByOne } from './one-by-one.ts'
 
 /** More open subtransactions than this make a server spill their state (64 on Postgres). */
 const savepointsMax = 50
@@ -26,25 +26,25 @@ class NeedsCare extends Error {}
 
 export const applyBatch = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   events: readonly EventRecord[],
   through: number,
 ): Promise<BatchResult> => {
-  if (lane.suspect) return parkSuspect(parts, lane, events[0]!)
-  if (!lane.alone && !parts.breaker.isOpen)
+  if (share.suspect) return parkSuspect(parts, share, events[0]!)
+  if (!share.alone && !parts.breaker.isOpen)
     try {
-      return await allAtOnce(parts, lane, events, through)
+      return await allAtOnce(parts, share, events, through)
     } catch (error) {
       if (error instanceof Fenced || parts.stopping().aborted) throw error
       // Which one it was is found by running them one by one; a failure of the database itself shows there again.
     }
-  const chunk = events.slice(0, lane.alone ? 1 : savepointsMax)
+  const chunk = events.slice(0, share.alone ? 1 : savepointsMax)
   const to = chunk.length === events.length ? through : chunk.at(-1)!.position
   try {
-    return await oneByOne(parts, lane, chunk, to)
+    return await oneByOne(parts, share, chunk, to)
   } catch (error) {
     if (!isOfTheHandlers(parts, error)) throw error
-    return eachAlone(parts, lane, chunk, to)
+    return eachAlone(parts, share, chunk, to)
   }
 }
 
@@ -62,7 +62,7 @@ export const isOfTheHandlers = (parts: SubscriptionParts, error: unknown): boole
  */
 const eachAlone = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   events: readonly EventRecord[],
   through: number,
 ): Promise<BatchResult> => {
@@ -70,39 +70,39 @@ const eachAlone = async (
   for (const event of events) {
     const alone = [event]
     const to = event === events.at(-1) ? through : event.position
-    const result = await oneByOne(parts, lane, alone, to).catch((thrown: unknown) => {
+    const result = await oneByOne(parts, share, alone, to).catch((thrown: unknown) => {
       if (!isOfTheHandlers(parts, thrown)) throw thrown
-      return oneByOne(parts, lane, alone, to, async () => ({ thrown }))
+      return oneByOne(parts, share, alone, to, async () => ({ thrown }))
     })
     handled += result.handled
     if (result.breaks !== undefined || parts.stopping().aborted) return { ...result, handled }
-    lane.moved(parts, result.place, 0)
+    share.moved(parts, result.place, 0)
   }
-  return { place: placeOf(lane), handled, breaks: undefined }
+  return { place: share.place, handled, breaks: undefined }
 }
 
 export const placeAt = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   last: EventRecord | undefined,
   through: number,
 ): Promise<Place> => ({
   position: through,
   eventId: last?.position === through ? last.id : ((await parts.source.identityAt(through)) ?? null),
-  incarnation: lane.incarnation,
+  incarnation: share.incarnation,
 })
 
 const allAtOnce = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   events: readonly EventRecord[],
   through: number,
 ): Promise<BatchResult> => {
   const { runtime, spec } = parts
   const { environment } = runtime
-  const end = await placeAt(parts, lane, events.at(-1), through)
-  const result = await runtime.inTransaction(async (scope): Promise<BatchResult> => {
-    const admissions = await Admissions.open(parts, lane, scope.session, events)
+  const end = await placeAt(parts, share, events.at(-1), through)
+  const result = await inTurn(parts, async (scope): Promise<BatchResult> => {
+    const admissions = await Admissions.open(parts, share, scope.session, events)
     const unit = scope.unitOf(runtime)
     unit.signal = parts.signal()
     const startMs = environment.now()
@@ -129,9 +129,9 @@ const allAtOnce = async (
     })
     const last = events[handled - 1]!
     const place =
-      handled === events.length ? end : { position: last.position, eventId: last.id, incarnation: lane.incarnation }
+      handled === events.length ? end : { position: last.position, eventId: last.id, incarnation: share.incarnation }
     if (!(await admissions.store(scope.session, place.position))) throw new NeedsCare()
-    await lane.move(parts, scope.session, place)
+    await share.move(parts, scope.session, place)
     return { place, handled, breaks: undefined }
   })
   parts.breaker.succeeded()
@@ -140,16 +140,14 @@ const allAtOnce = async (
 
 const oneByOne = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   events: readonly EventRecord[],
   through: number,
   attempt: (scope: Scope, event: EventRecord) => Promise<Attempt> = (scope, event) =>
     attemptInSavepoint(parts, scope, event, 1),
 ): Promise<BatchResult> => {
-  const end = await placeAt(parts, lane, events.at(-1), through)
-  return parts.runtime.inTransaction((scope) =>
-    OneByOne.run(parts, lane, scope, events, end, (event) => attempt(scope, event)),
-  )
+  const end = await placeAt(parts, share, events.at(-1), through)
+  return inTurn(parts, (scope) => OneByOne.run(parts, share, scope, events, end, (event) => attempt(scope, event)))
 }
 
 /** Undefined when it succeeded; its writes and events are undone when it failed. */
@@ -169,23 +167,25 @@ export const attemptInSavepoint = async (
     })
     return undefined
   } catch (thrown) {
+    // Nobody's failure: the database wants the whole transaction again, or is not there.
+    if (isPabalError(thrown) && ['PABAL_STORE_CONFLICT', 'PABAL_STORE_UNREACHABLE'].includes(thrown.code)) throw thrown
     return { thrown }
   }
 }
 
 /** The event that ended several runs is parked without another one. */
-export const parkSuspect = async (parts: SubscriptionParts, lane: Lane, event: EventRecord): Promise<BatchResult> => {
-  const place = { position: event.position, eventId: event.id, incarnation: lane.incarnation }
-  await parts.runtime.inTransaction(async (scope) => {
-    const admissions = await Admissions.open(parts, lane, scope.session, [event])
+export const parkSuspect = async (parts: SubscriptionParts, share: Share, event: EventRecord): Promise<BatchResult> => {
+  const place = { position: event.position, eventId: event.id, incarnation: share.incarnation }
+  await inTurn(parts, async (scope) => {
+    const admissions = await Admissions.open(parts, share, scope.session, [event])
     const admission = await admissions.admit(event)
     if (admission.kind === 'wait') admissions.waits(event)
     else {
       const thrown = new PabalError('PABAL_HANDLER_CRASHED', `${event.type} ${event.id}: its handler did not come back`)
-      await park(parts, lane, scope, event, { thrown, attempt: 1, delayMs: undefined })
+      await park(parts, share, scope, event, { thrown, attempt: 1, delayMs: undefined })
     }
     await admissions.store(scope.session, place.position)
-    await lane.move(parts, scope.session, place)
+    await share.move(parts, scope.session, place)
   })
   return { place, handled: 1, breaks: undefined }
 }

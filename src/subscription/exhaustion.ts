@@ -6,14 +6,14 @@ import type { EventRecord } from '../event/envelope.ts'
 import type { ParkedKey } from '../store/store.ts'
 import { runWith } from './admission.ts'
 import { decideNext, describeFailure } from './failure.ts'
-import type { Lane, SubscriptionParts } from './lane.ts'
+import type { Share, SubscriptionParts } from './lane.ts'
 
 /** `parked`: the key waits. `passed`: the event was left out by policy, the key goes on. */
 export type Outcome = 'parked' | 'passed'
 
 export const park = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   scope: Scope,
   event: EventRecord,
   how: {
@@ -33,7 +33,7 @@ export const park = async (
     consumer: spec.name,
     source: source.name,
     key: event.key,
-    lane: lane.id.lane,
+    lane: share.laneOf(event.key),
     status: delayMs === undefined ? 'dead' : 'retrying',
     sequence,
     position: event.position,
@@ -53,7 +53,7 @@ export const park = async (
 /** What the consumer's policy says after run number `attempt` has failed. `row` is there when the key was parked before. */
 export const afterFailure = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   scope: Scope,
   event: EventRecord,
   failure: {
@@ -67,17 +67,17 @@ export const afterFailure = async (
   const { thrown, attempt } = failure
   // Parked as missing or diverged by us, not failed by the handler: no retry policy applies to what is not there.
   if (isPabalError(thrown) && thrown.code === 'PABAL_KEY_DIVERGED')
-    return park(parts, lane, scope, event, { ...failure, delayMs: undefined })
+    return park(parts, share, scope, event, { ...failure, delayMs: undefined })
   let delayMs: number | undefined
   try {
     delayMs = decideNext(spec.retry, thrown, attempt, runtime.environment.random).delayMs
   } catch (error) {
     // A policy that fails decides nothing, and must not stop the other keys.
-    return park(parts, lane, scope, event, { ...failure, thrown: error, delayMs: undefined })
+    return park(parts, share, scope, event, { ...failure, thrown: error, delayMs: undefined })
   }
   const missing = isPabalError(thrown) && thrown.code === 'PABAL_EVENT_MISSING'
   if (delayMs !== undefined || spec.onExhausted === 'park' || missing)
-    return park(parts, lane, scope, event, { ...failure, delayMs })
+    return park(parts, share, scope, event, { ...failure, delayMs })
   const reason = describeFailure(thrown).message
   const { onExhausted } = spec
   if (onExhausted !== 'skip') {
@@ -89,7 +89,7 @@ export const afterFailure = async (
         await within(scope, () => scope.flush())
       })
     } catch (error) {
-      return park(parts, lane, scope, event, { ...failure, thrown: error, delayMs: undefined })
+      return park(parts, share, scope, event, { ...failure, thrown: error, delayMs: undefined })
     }
   }
   await runtime.contextStore.parking.skip(scope.session, {

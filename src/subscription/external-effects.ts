@@ -10,8 +10,8 @@ import type { Place } from '../store/store.ts'
 import { type Admission, Admissions, runWith } from './admission.ts'
 import { probes } from './breaker.ts'
 import { isOfTheHandlers, parkSuspect, placeAt } from './database-effects.ts'
-import { Fenced, type Lane, type SubscriptionParts } from './lane.ts'
-import { type BatchResult, OneByOne, placeOf } from './one-by-one.ts'
+import { Fenced, inTurn, type Share, type SubscriptionParts } from './lane.ts'
+import { type BatchResult, OneByOne } from './one-by-one.ts'
 
 type Run = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly thrown: unknown }
 /** What is known of an event of the batch; `unrun`: an earlier one of its key has failed. */
@@ -61,7 +61,7 @@ export const runExternal = async (
 /** Runs `fn` while the lease is renewed; `lost` aborts when another owner has the lane. */
 export const renewing = async <R>(
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   lost: AbortController,
   fn: () => Promise<R>,
 ): Promise<R> => {
@@ -72,7 +72,7 @@ export const renewing = async <R>(
       await runtime.environment.sleep(leaseMs / 3, ended.signal)
       if (ended.signal.aborted) return
       try {
-        await runtime.database.transaction((session) => lane.hold(parts, session))
+        await runtime.database.transaction((session) => share.hold(parts, session))
       } catch (error) {
         // A database that is busy now may be free at the next beat; should the lease run out, the epoch stops us.
         if (error instanceof Fenced) return lost.abort(error)
@@ -113,33 +113,33 @@ export const recordResult = async (
 
 export const performBatch = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   events: readonly EventRecord[],
   through: number,
 ): Promise<BatchResult> => {
-  if (lane.suspect) return parkSuspect(parts, lane, events[0]!)
-  const batch = events.slice(0, lane.alone ? 1 : parts.breaker.isOpen ? probes : events.length)
+  if (share.suspect) return parkSuspect(parts, share, events[0]!)
+  const batch = events.slice(0, share.alone ? 1 : parts.breaker.isOpen ? probes : events.length)
   const end = await placeAt(
     parts,
-    lane,
+    share,
     batch.at(-1),
     batch.length === events.length ? through : batch.at(-1)!.position,
   )
-  return new ExternalBatch(parts, lane, batch, end).run()
+  return new ExternalBatch(parts, share, batch, end).run()
 }
 
 class ExternalBatch {
   readonly #parts: SubscriptionParts
-  readonly #lane: Lane
+  readonly #share: Share
   readonly #events: readonly EventRecord[]
   readonly #end: Place
   readonly #settled: (Settled | undefined)[]
   readonly #abort = new AbortController()
   #advanced: (() => void) | undefined
 
-  constructor(parts: SubscriptionParts, lane: Lane, events: readonly EventRecord[], end: Place) {
+  constructor(parts: SubscriptionParts, share: Share, events: readonly EventRecord[], end: Place) {
     this.#parts = parts
-    this.#lane = lane
+    this.#share = share
     this.#events = events
     this.#end = end
     this.#settled = events.map(() => undefined)
@@ -148,7 +148,7 @@ class ExternalBatch {
   async run(): Promise<BatchResult> {
     const { runtime } = this.#parts
     const admissions = await runtime.database.read(async (session) => {
-      const open = await Admissions.open(this.#parts, this.#lane, session, this.#events)
+      const open = await Admissions.open(this.#parts, this.#share, session, this.#events)
       const found: Admission[] = []
       for (const event of this.#events) {
         const admission = await open.admit(event)
@@ -161,7 +161,7 @@ class ExternalBatch {
     })
     const running = this.#start(admissions)
     try {
-      return await renewing(this.#parts, this.#lane, this.#abort, () => this.#commitInOrder())
+      return await renewing(this.#parts, this.#share, this.#abort, () => this.#commitInOrder())
     } finally {
       this.#abort.abort()
       await running
@@ -217,7 +217,7 @@ class ExternalBatch {
     let done = 0
     while (done < this.#events.length) {
       await this.#known(done)
-      if (this.#abort.signal.aborted) throw new Fenced(this.#lane)
+      if (this.#abort.signal.aborted) throw new Fenced(this.#share.lanes)
       let to = done
       while (to < this.#events.length && this.#settled[to] !== undefined) to++
       const { handled, breaks } = await this.#commitSafely(done, to)
@@ -228,7 +228,7 @@ class ExternalBatch {
         continue
       }
       if (breaks !== undefined || handled === 0 || (stopping.aborted && this.#settled[done] === 'unrun')) {
-        return { place: placeOf(this.#lane), handled: done, breaks }
+        return { place: this.#share.place, handled: done, breaks }
       }
     }
     return { place: this.#end, handled: done, breaks: undefined }
@@ -249,21 +249,21 @@ class ExternalBatch {
   /** One transaction: outcomes recorded, failures parked, cursor moved over this part of the batch. */
   async #commit(from: number, to: number): Promise<BatchResult> {
     const parts = this.#parts
-    const lane = this.#lane
+    const share = this.#share
     const part = this.#events.slice(from, to)
     const last = part.at(-1)!
     const end =
       to === this.#events.length
         ? this.#end
-        : { position: last.position, eventId: last.id, incarnation: lane.incarnation }
-    const result = await parts.runtime.inTransaction((scope) =>
-      OneByOne.run(parts, lane, scope, part, end, async (event, index) => {
+        : { position: last.position, eventId: last.id, incarnation: share.incarnation }
+    const result = await inTurn(parts, (scope) =>
+      OneByOne.run(parts, share, scope, part, end, async (event, index) => {
         const settled = this.#settled[from + index]!
         if (settled === 'unrun') return 'unrun'
         return settled.ok ? recordResult(parts, scope, event, 1, settled.result) : settled
       }),
     )
-    lane.moved(parts, result.place, result.handled)
+    share.moved(parts, result.place, result.handled)
     return result
   }
 }

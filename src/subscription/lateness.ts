@@ -5,7 +5,7 @@ import type { EventRecord } from '../event/envelope.ts'
 import { slotOf } from '../store/slot.ts'
 import type { ParkedKey } from '../store/store.ts'
 import { runWith } from './admission.ts'
-import type { Lane, SubscriptionParts } from './lane.ts'
+import { inTurn, type Lane, Share, type SubscriptionParts } from './lane.ts'
 
 const perCheck = 200
 
@@ -65,8 +65,8 @@ export class Lateness {
   async #raise(lane: Lane, due: readonly EventRecord[]): Promise<void> {
     const { spec, runtime, source } = this.#parts
     const { cursors, parking } = runtime.contextStore
-    await runtime.inTransaction(async (scope) => {
-      await lane.hold(this.#parts, scope.session)
+    await inTurn(this.#parts, async (scope) => {
+      await new Share([lane]).hold(this.#parts, scope.session)
       const rows = await cursors.cursors(scope.session, spec.name)
       const lanes = rows.filter((row) => row.source === source.name)
       for (const event of due) {

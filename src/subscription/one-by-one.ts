@@ -9,7 +9,7 @@ import type { Place } from '../store/store.ts'
 import { Admissions } from './admission.ts'
 import { probes } from './breaker.ts'
 import { afterFailure, park } from './exhaustion.ts'
-import type { Lane, SubscriptionParts } from './lane.ts'
+import type { Share, SubscriptionParts } from './lane.ts'
 
 /** How far the cursor has come, and the error when everything must be held because everything fails. */
 export interface BatchResult {
@@ -29,22 +29,16 @@ interface Suspended {
   readonly behind: EventRecord[]
 }
 
-export const placeOf = (lane: Lane): Place => ({
-  position: lane.position,
-  eventId: lane.eventId,
-  incarnation: lane.incarnation,
-})
-
 export class OneByOne {
   readonly #parts: SubscriptionParts
-  readonly #lane: Lane
+  readonly #share: Share
   readonly #scope: Scope
   readonly #admissions: Admissions
   readonly #suspended = new Map<string, Suspended>()
 
-  private constructor(parts: SubscriptionParts, lane: Lane, scope: Scope, admissions: Admissions) {
+  private constructor(parts: SubscriptionParts, share: Share, scope: Scope, admissions: Admissions) {
     this.#parts = parts
-    this.#lane = lane
+    this.#share = share
     this.#scope = scope
     this.#admissions = admissions
   }
@@ -52,14 +46,14 @@ export class OneByOne {
   /** In the transaction of `scope`, cursor included. `end` is the place behind the last of the events. */
   static async run(
     parts: SubscriptionParts,
-    lane: Lane,
+    share: Share,
     scope: Scope,
     events: readonly EventRecord[],
     end: Place,
     attempt: (event: EventRecord, index: number) => Promise<Attempt>,
   ): Promise<BatchResult> {
-    const admissions = await Admissions.open(parts, lane, scope.session, events)
-    return new OneByOne(parts, lane, scope, admissions).#run(events, end, attempt)
+    const admissions = await Admissions.open(parts, share, scope.session, events)
+    return new OneByOne(parts, share, scope, admissions).#run(events, end, attempt)
   }
 
   async #run(
@@ -80,11 +74,11 @@ export class OneByOne {
       handled === events.length
         ? end
         : last === undefined
-          ? placeOf(this.#lane)
-          : { position: last.position, eventId: last.id, incarnation: this.#lane.incarnation }
+          ? this.#share.place
+          : { position: last.position, eventId: last.id, incarnation: this.#share.incarnation }
     const stored = await this.#admissions.store(this.#scope.session, place.position)
     if (!stored) throw new Error('a key was unparked while its events were being passed over')
-    await this.#lane.move(this.#parts, this.#scope.session, place)
+    await this.#share.move(this.#parts, this.#scope.session, place)
     const [held] = this.#suspended.values()
     return { place, handled, breaks: held?.thrown }
   }
@@ -134,7 +128,7 @@ export class OneByOne {
   }
 
   async #fail(event: EventRecord, thrown: unknown): Promise<'parked' | 'passed'> {
-    const outcome = await afterFailure(this.#parts, this.#lane, this.#scope, event, { thrown, attempt: 1 })
+    const outcome = await afterFailure(this.#parts, this.#share, this.#scope, event, { thrown, attempt: 1 })
     if (outcome === 'parked') this.#admissions.parked(event.key)
     else this.#admissions.passed(event)
     return outcome
@@ -143,7 +137,7 @@ export class OneByOne {
   /** Parks a key without a run of its handler; it is taken up at once, unless its history has diverged. */
   async #parkAt(event: EventRecord, thrown: unknown, from: number): Promise<void> {
     const dead = (thrown as { code?: unknown } | null)?.code === 'PABAL_KEY_DIVERGED'
-    await park(this.#parts, this.#lane, this.#scope, event, {
+    await park(this.#parts, this.#share, this.#scope, event, {
       thrown,
       attempt: 0,
       delayMs: dead ? undefined : 0,

@@ -5,7 +5,7 @@
 
 import { PabalError } from '../core/errors.ts'
 import type { CursorId, CursorRow, Head, Place } from '../store/store.ts'
-import { Lane, type SubscriptionParts } from './lane.ts'
+import { inTurn, Lane, Share, type SubscriptionParts } from './lane.ts'
 
 /** About how often a process asks for a lane that another one holds while there is work in it. */
 export const othersCheckMs = 1_000
@@ -49,25 +49,59 @@ export class Ownership {
     return this.#lanes.size === this.lanes
   }
 
-  /** Where to read on. A lane that was taken away meanwhile (pause, reset, another owner) is forgotten: its place is not ours any more. */
-  async readFrom(lane: number): Promise<Reading> {
+  /**
+   * Where each lane is read on, of those that are not left to others. What this process owns it knows; `anew` asks the database,
+   * which alone knows that a lane was taken away (pause, reset, another owner): then its place is not ours any more.
+   */
+  async read(anew: boolean): Promise<ReadonlyMap<number, Reading>> {
+    const numbers = Array.from({ length: this.lanes }, (_, lane) => lane).filter(
+      (lane) => this.leftToOthersMs(lane) === 0,
+    )
+    const readings = new Map<number, Reading>()
+    if (!anew && numbers.every((lane) => this.#lanes.has(lane))) {
+      for (const lane of numbers) {
+        const owned = this.#lanes.get(lane)!
+        readings.set(lane, { after: owned.scanned, stored: owned.position, owned })
+      }
+      return readings
+    }
     const { database, contextStore } = this.#parts.runtime
-    const { consumer, source } = this.#id(lane)
+    const { consumer, source } = this.#id(0)
+    const known = new Map(this.#lanes)
     const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
-    const cursor = cursors.find((row) => row.source === source && row.lane === lane)
-    const owned = this.#lanes.get(lane)
-    const stored = cursor?.position ?? 0
-    if (owned !== undefined && owned.epoch === cursor?.epoch) return { after: owned.scanned, stored, owned }
-    this.#lanes.delete(lane)
-    const peeked = this.#peeked.get(lane)
-    return { after: peeked?.stored === stored ? peeked.through : stored, stored, owned: undefined }
+    const byLane = new Map(cursors.filter((row) => row.source === source).map((row) => [row.lane, row]))
+    for (const lane of numbers) {
+      const cursor = byLane.get(lane)
+      const owned = this.#lanes.get(lane)
+      const stored = cursor?.position ?? 0
+      if (owned !== undefined && owned.epoch === cursor?.epoch)
+        readings.set(lane, { after: owned.scanned, stored, owned })
+      // Claimed while we asked: the answer is older than the claim.
+      else if (owned !== undefined && owned !== known.get(lane)) continue
+      else {
+        this.#lanes.delete(lane)
+        const peeked = this.#peeked.get(lane)
+        readings.set(lane, { after: peeked?.stored === stored ? peeked.through : stored, stored, owned: undefined })
+      }
+    }
+    return readings
   }
 
   /** Nothing was found there for this consumer. What has been claimed or reset since the reading began is not touched. */
-  nothingThrough(lane: number, { stored, owned }: Reading, through: number): void {
+  nothingThrough(lane: number, { stored, owned, after }: Reading, through: number): void {
     this.#others.delete(lane)
-    if (owned === undefined) this.#peeked.set(lane, { stored, through })
+    if (owned === undefined) this.#peeked.set(lane, { stored, through: Math.max(after, through) })
     else owned.scanned = Math.max(owned.scanned, through)
+  }
+
+  scannedTo(lane: number, position: number): void {
+    const owned = this.#lanes.get(lane)
+    if (owned !== undefined) owned.scanned = Math.max(owned.scanned, position)
+  }
+
+  /** Up to where a lane was looked at in this process. */
+  scanned(lane: number): number {
+    return this.#lanes.get(lane)?.scanned ?? 0
   }
 
   /** How long a lane is left to its other owner; 0 when it may be asked for. */
@@ -82,9 +116,16 @@ export class Ownership {
     return waitsMs.length === 0 ? undefined : Math.max(1, Math.min(...waitsMs))
   }
 
-  /** Somebody else has it now. */
-  forget(lane: Lane): void {
-    if (this.#lanes.get(lane.id.lane) === lane) this.#lanes.delete(lane.id.lane)
+  /** Somebody else has them now. */
+  forget(lanes: readonly Lane[]): void {
+    for (const lane of lanes) if (this.#lanes.get(lane.id.lane) === lane) this.#lanes.delete(lane.id.lane)
+  }
+
+  /** Nothing that is known of the log holds any more: what is owned is claimed again, and checked (P8). */
+  async doubt(): Promise<void> {
+    this.#lanes.clear()
+    this.#peeked.clear()
+    await this.verify()
   }
 
   /**
@@ -187,39 +228,40 @@ export class Ownership {
         return
       }
       await inbox.distrust(session, spec.name, source.name)
-      const start = { position: 0, eventId: null, incarnation: lane.incarnation }
-      await cursors.move(session, lane.id, lane.epoch, lane.position, start, { leaseMs: 0, stalls: 0 })
+      const to = { position: 0, eventId: null, incarnation: lane.incarnation }
+      const moves = [{ lane: lane.id.lane, epoch: lane.epoch, from: lane.position, to }]
+      await cursors.move(session, lane.id, moves, { leaseMs: 0, stalls: 0 })
       await cursors.release(session, lane.id, lane.epoch)
     })
     return undefined
   }
 
-  /** The stored cursor follows what was scanned without finding anything. False: the lane is not ours. */
-  async keepUp(number: number): Promise<boolean> {
-    const lane = await this.own(number)
-    if (lane === undefined) return false
-    const place = await this.#placeAtScanned(lane)
-    await this.#parts.runtime.database.transaction((session) => lane.move(this.#parts, session, place))
-    lane.moved(this.#parts, place, 0)
-    return true
+  /** Stored cursors follow what was scanned without finding anything, where they lag behind it by so much. */
+  async keepUp(by: number): Promise<void> {
+    const lagging = [...this.#lanes.values()].filter((lane) => lane.scanned - lane.position >= by)
+    if (lagging.length === 0) return
+    for (const lane of lagging) if ((await this.own(lane.id.lane)) !== lane) return
+    const share = new Share(lagging)
+    // Each to where the least of them was looked at: all of it is behind every one.
+    const place = await this.#placeAt(Math.min(...lagging.map(({ scanned }) => scanned)), share.incarnation)
+    await inTurn(this.#parts, ({ session }) => share.move(this.#parts, session, place))
+    share.moved(this.#parts, place, 0)
   }
 
-  async #placeAtScanned(lane: Lane): Promise<Place> {
-    return {
-      position: lane.scanned,
-      eventId: (await this.#parts.source.identityAt(lane.scanned)) ?? null,
-      incarnation: lane.incarnation,
-    }
+  async #placeAt(position: number, incarnation: string): Promise<Place> {
+    return { position, eventId: (await this.#parts.source.identityAt(position)) ?? null, incarnation }
   }
 
   /** Gives all lanes back, with what was scanned. */
   async release(): Promise<void> {
     const { database, contextStore } = this.#parts.runtime
     for (const lane of this.#lanes.values()) {
-      const place = lane.scanned > lane.position ? await this.#placeAtScanned(lane) : undefined
+      const to = lane.scanned > lane.position ? await this.#placeAt(lane.scanned, lane.incarnation) : undefined
       await database.transaction(async (session) => {
-        if (place !== undefined)
-          await contextStore.cursors.move(session, lane.id, lane.epoch, lane.position, place, { leaseMs: 0, stalls: 0 })
+        if (to !== undefined) {
+          const moves = [{ lane: lane.id.lane, epoch: lane.epoch, from: lane.position, to }]
+          await contextStore.cursors.move(session, lane.id, moves, { leaseMs: 0, stalls: 0 })
+        }
         await contextStore.cursors.release(session, lane.id, lane.epoch)
       })
     }

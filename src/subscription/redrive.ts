@@ -11,7 +11,7 @@ import { afterFailure, park } from './exhaustion.ts'
 import { recordResult, renewing, runExternal } from './external-effects.ts'
 import { goOn, passInbox } from './going-on.ts'
 import { judge } from './inbox.ts'
-import type { Lane, SubscriptionParts } from './lane.ts'
+import { inTurn, type Share, type SubscriptionParts } from './lane.ts'
 
 /** Events of one key that one transaction handles. */
 const perTransaction = 50
@@ -23,24 +23,24 @@ interface KeyRead {
 }
 
 /** Handles what waits at one parked key. Resolves when the key failed again, is free, or should be taken up again later. */
-export const redrive = async (parts: SubscriptionParts, lane: Lane, row: ParkedKey): Promise<void> => {
+export const redrive = async (parts: SubscriptionParts, share: Share, row: ParkedKey): Promise<void> => {
   const { source } = parts
   const readThrough = (await source.head()).position
   const found = await source.readKey(row.key, row.sequence, perTransaction + 1)
   const events =
     row.edited === null ? found : found.map((event) => (event.sequence === row.sequence ? edit(event, row) : event))
   const [head] = events
-  if (head !== undefined && !(await begin(parts, lane, row, head))) return
+  if (head !== undefined && !(await begin(parts, share, row, head))) return
   // A first attempt takes all with it; one that may be repeated for the first event's sake takes only that.
   const read = { events: row.attempts === 0 ? events : events.slice(0, 2), readThrough }
-  if (parts.spec.effects === 'external') return redriveExternal(parts, lane, row, read)
-  if (row.attempts > 0) return firstAlone(parts, lane, row, read, databaseRun(parts))
+  if (parts.spec.effects === 'external') return redriveExternal(parts, share, row, read)
+  if (row.attempts > 0) return firstAlone(parts, share, row, read, databaseRun(parts))
   const run = databaseRun(parts)
   try {
-    await parts.runtime.inTransaction((scope) => inOrder(parts, lane, scope, row, read, run(scope)))
+    await inTurn(parts, (scope) => inOrder(parts, share, scope, row, read, run(scope)))
   } catch (error) {
     if (!isOfTheHandlers(parts, error)) throw error
-    await firstAlone(parts, lane, row, read, run)
+    await firstAlone(parts, share, row, read, run)
   }
 }
 
@@ -51,17 +51,17 @@ const crashesMin = 3
  * Counts the attempt before it is run: one that ends the process would be repeated for ever. False: there is nothing to run,
  * because a person was quicker or because too many runs have not come back.
  */
-const begin = (parts: SubscriptionParts, lane: Lane, row: ParkedKey, event: EventRecord): Promise<boolean> => {
+const begin = (parts: SubscriptionParts, share: Share, row: ParkedKey, event: EventRecord): Promise<boolean> => {
   const { runtime, spec, source } = parts
   const { parking } = runtime.contextStore
   const { random, now } = runtime.environment
-  return runtime.inTransaction(async (scope) => {
-    await lane.hold(parts, scope.session)
+  return inTurn(parts, async (scope) => {
+    await share.hold(parts, scope.session)
     const current = await parking.get(scope.session, spec.name, source.name, row.key)
     if (current === undefined || !isSame(current, row)) return false
     if (current.attempts >= Math.max(spec.retry.attempts, crashesMin)) {
       const thrown = new PabalError('PABAL_HANDLER_CRASHED', `${event.type} ${event.id}: its handler did not come back`)
-      await park(parts, lane, scope, event, { thrown, attempt: current.attempts, delayMs: undefined, row: current })
+      await park(parts, share, scope, event, { thrown, attempt: current.attempts, delayMs: undefined, row: current })
       return false
     }
     const attempts = current.attempts + 1
@@ -86,14 +86,14 @@ type Run = (event: EventRecord, attempt: number) => Promise<{ readonly thrown: u
 /** What fails at COMMIT fails with all that is in the transaction: alone in it, it is the failure of the event. */
 const firstAlone = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   row: ParkedKey,
   { events, readThrough }: KeyRead,
   run: (scope: Scope) => Run,
 ): Promise<void> => {
   const first = { events: events.slice(0, 1), readThrough }
   const commit = (attempt: (scope: Scope) => Run) =>
-    parts.runtime.inTransaction((scope) => inOrder(parts, lane, scope, row, first, attempt(scope), events[1]))
+    inTurn(parts, (scope) => inOrder(parts, share, scope, row, first, attempt(scope), events[1]))
   try {
     await commit(run)
   } catch (thrown) {
@@ -103,16 +103,21 @@ const firstAlone = async (
 }
 
 /** Outside of a transaction one event at a time: the run first, then its outcome. */
-const redriveExternal = async (parts: SubscriptionParts, lane: Lane, row: ParkedKey, read: KeyRead): Promise<void> => {
+const redriveExternal = async (
+  parts: SubscriptionParts,
+  share: Share,
+  row: ParkedKey,
+  read: KeyRead,
+): Promise<void> => {
   const { runtime } = parts
   const lost = new AbortController()
   const signal = AbortSignal.any([parts.signal(), lost.signal])
   const [head] = read.events
-  const position = await runtime.database.transaction((session) => lane.hold(parts, session))
-  const skips = head === undefined || head.position > position || (await passedBefore(parts, lane, row, head))
+  const position = await runtime.database.transaction((session) => share.hold(parts, session))
+  const skips = head === undefined || head.position > position || (await passedBefore(parts, share, row, head))
   const run = skips
     ? undefined
-    : await renewing(parts, lane, lost, () => runExternal(parts, head, row.attempts + 1, signal))
+    : await renewing(parts, share, lost, () => runExternal(parts, head, row.attempts + 1, signal))
   if (signal.aborted) return
   const outcome =
     (scope: Scope): Run =>
@@ -122,7 +127,7 @@ const redriveExternal = async (parts: SubscriptionParts, lane: Lane, row: Parked
       return run.ok ? recordResult(parts, scope, event, attempt, run.result) : run
     }
   try {
-    await firstAlone(parts, lane, row, read, outcome)
+    await firstAlone(parts, share, row, read, outcome)
   } catch (error) {
     if (!(error instanceof NotRun)) throw error
   }
@@ -132,17 +137,17 @@ class NotRun extends Error {}
 
 const passedBefore = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   row: ParkedKey,
   event: EventRecord,
 ): Promise<boolean> => {
-  const verdict = await parts.runtime.database.read((session) => verdictOn(parts, lane, session, row, event))
+  const verdict = await parts.runtime.database.read((session) => verdictOn(parts, share, session, row, event))
   return verdict !== 'apply'
 }
 
 const verdictOn = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   session: Scope['session'],
   row: ParkedKey,
   event: EventRecord,
@@ -158,7 +163,7 @@ const verdictOn = async (
 /** In one transaction: events until one fails; then the key stays parked there, or is free when nothing is left. */
 const inOrder = async (
   parts: SubscriptionParts,
-  lane: Lane,
+  share: Share,
   scope: Scope,
   row: ParkedKey,
   { events, readThrough }: KeyRead,
@@ -167,7 +172,7 @@ const inOrder = async (
 ): Promise<void> => {
   const { runtime, spec, source, breaker } = parts
   const { parking } = runtime.contextStore
-  const position = await lane.hold(parts, scope.session)
+  const position = await share.hold(parts, scope.session)
   const current = await parking.get(scope.session, spec.name, source.name, row.key)
   if (current === undefined || !isSame(current, row)) return
   const stream = streamOf(parts)
@@ -183,7 +188,7 @@ const inOrder = async (
     // What is missing keeps its place, so that it is read when it is there.
     const from = done.sequence + 1
     done = event
-    const verdict = await verdictOn(parts, lane, scope.session, row, event)
+    const verdict = await verdictOn(parts, share, scope.session, row, event)
     if (verdict === 'duplicate') continue
     const first = index === 0
     const attempts = first ? row.attempts + 1 : 1
@@ -192,12 +197,12 @@ const inOrder = async (
       const parked = { ...current, waiting: first ? waiting : Math.max(0, waiting - 1) }
       const place = verdict === 'gap' ? { from } : {}
       const failed = { thrown: failure.thrown, attempt: attempts, row: parked, ...place }
-      if ((await afterFailure(parts, lane, scope, event, failed)) === 'parked') return
+      if ((await afterFailure(parts, share, scope, event, failed)) === 'parked') return
     } else breaker.succeeded()
     await passInbox(runtime.contextStore, scope.session, stream, event.key, {
       sequence: event.sequence,
       eventId: originalId(event, row),
-      incarnation: lane.incarnation,
+      incarnation: share.incarnation,
     })
     if (!first) waiting = Math.max(0, waiting - 1)
     if (index === perTransaction - 1) break

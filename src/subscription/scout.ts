@@ -8,7 +8,7 @@ import type { EventRecord } from '../event/envelope.ts'
 import { Admissions } from './admission.ts'
 import { attemptInSavepoint, isOfTheHandlers } from './database-effects.ts'
 import { renewing, runExternal } from './external-effects.ts'
-import type { Lane, SubscriptionParts } from './lane.ts'
+import type { Share, SubscriptionParts } from './lane.ts'
 
 /** Keys that are tried. */
 const scouts = 10
@@ -17,20 +17,20 @@ const pages = 20
 const perPage = 500
 
 /** True when one of them succeeds. */
-export const somethingSucceeds = async (parts: SubscriptionParts, lane: Lane): Promise<boolean> => {
-  const tried = spread(await furtherOn(parts, lane), scouts)
+export const somethingSucceeds = async (parts: SubscriptionParts, share: Share): Promise<boolean> => {
+  const tried = spread(await furtherOn(parts, share), scouts)
   if (tried.length === 0) return false
-  if (parts.spec.effects === 'external') return callAny(parts, lane, tried)
+  if (parts.spec.effects === 'external') return callAny(parts, share, tried)
   for (const event of tried) if (await rehearse(parts, event)) return true
   return false
 }
 
 /** The next event of each key that has not failed just now, is not parked, and may be handled. */
-const furtherOn = async (parts: SubscriptionParts, lane: Lane): Promise<readonly EventRecord[]> => {
+const furtherOn = async (parts: SubscriptionParts, share: Share): Promise<readonly EventRecord[]> => {
   const { source, runtime, breaker } = parts
   const next = new Map<string, EventRecord>()
-  for (let page = 0, after = lane.position; page < pages; page++) {
-    const read = { after, lane: { lane: lane.id.lane, lanes: lane.lanes }, limit: perPage }
+  for (let page = 0, after = share.position; page < pages; page++) {
+    const read = { after, lane: share.numbers, limit: perPage }
     const { events, through } = await source.readAfter(read)
     for (const event of events) if (!next.has(event.key)) next.set(event.key, event)
     if (through <= after) break
@@ -38,7 +38,7 @@ const furtherOn = async (parts: SubscriptionParts, lane: Lane): Promise<readonly
   }
   const candidates = [...next.values()].filter(({ key }) => !breaker.hasFailed(key))
   return runtime.database.read(async (session) => {
-    const admissions = await Admissions.open(parts, lane, session, candidates)
+    const admissions = await Admissions.open(parts, share, session, candidates)
     const found: EventRecord[] = []
     for (const event of candidates) if ((await admissions.admit(event)).kind === 'handle') found.push(event)
     return found
@@ -73,9 +73,9 @@ const rehearse = async (parts: SubscriptionParts, event: EventRecord): Promise<b
   }
 }
 
-const callAny = async (parts: SubscriptionParts, lane: Lane, events: readonly EventRecord[]): Promise<boolean> => {
+const callAny = async (parts: SubscriptionParts, share: Share, events: readonly EventRecord[]): Promise<boolean> => {
   const lost = new AbortController()
   const signal = AbortSignal.any([parts.signal(), lost.signal])
   const calls = () => Promise.all(events.map((event) => runExternal(parts, event, 1, signal)))
-  return (await renewing(parts, lane, lost, calls)).some(({ ok }) => ok)
+  return (await renewing(parts, share, lost, calls)).some(({ ok }) => ok)
 }

@@ -2,17 +2,19 @@
 
 import type { EntryDefinition } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
-import type { ContextStore, Database, Head } from '../store/store.ts'
+import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
 
 export interface EventSource {
   /** The context whose log it is. */
   readonly name: string
   /** The stable id of the stream that inbox heads belong to; undefined for the own log, which needs no inbox. */
   readonly stream: string | undefined
+  /** Grows when the log behind it may have become another: places in it must be checked again. */
+  readonly generation: number
   head(): Promise<Head>
   readAfter(options: {
     readonly after: number
-    readonly lane: { readonly lane: number; readonly lanes: number }
+    readonly lane: LaneFilter
     readonly limit: number
   }): Promise<{ readonly events: readonly EventRecord[]; readonly through: number }>
   /** One key's events from a sequence on. */
@@ -22,7 +24,7 @@ export interface EventSource {
   /** Id of a key's event; undefined when it is not there (any more). */
   identityOf(key: string, sequence: number): Promise<string | undefined>
   /** Events after a position (of one lane) that this source would give, for lag and plans. */
-  count(after: number, lane?: { readonly lane: number; readonly lanes: number }): Promise<number>
+  count(after: number, lane?: LaneFilter): Promise<number>
   /** Position of the oldest event that is still there. */
   oldest(): Promise<number>
   /** Tells the log's own database how far a consumer of another context has read, for its retention; undefined for the own log. */
@@ -68,6 +70,10 @@ export class OwnLog implements EventSource {
     this.#bell = parts.bell
   }
 
+  get generation(): number {
+    return this.#database.generation
+  }
+
   #records(rows: readonly StoredEvent[]): EventRecord[] {
     return rows.map((row) => recordOf(this.#definitions.get(row.type)!, this.name, row))
   }
@@ -106,7 +112,7 @@ export class OwnLog implements EventSource {
     return event?.sequence === sequence ? event.id : undefined
   }
 
-  count(after: number, lane?: { readonly lane: number; readonly lanes: number }): Promise<number> {
+  count(after: number, lane?: LaneFilter): Promise<number> {
     return this.#database.read((session) => this.#store.log.count(session, { after, types: this.#types, lane }))
   }
 

@@ -7,11 +7,14 @@ import type { DurableSpec } from '../context/handler.ts'
 import type { ContextRuntime } from '../context/runtime.ts'
 import { outside } from '../context/scope.ts'
 import { backoffMs } from '../core/environment.ts'
+import { Mutex } from '../core/mutex.ts'
+import type { EventRecord } from '../event/envelope.ts'
+import { slotOf } from '../store/slot.ts'
 import { Breaker, type BreakerOptions, defaultBreaker } from './breaker.ts'
 import { applyBatch } from './database-effects.ts'
 import { performBatch } from './external-effects.ts'
 import { describeFailure } from './failure.ts'
-import { Fenced, type SubscriptionParts } from './lane.ts'
+import { Fenced, type Lane, Share, type SubscriptionParts } from './lane.ts'
 import { Lateness } from './lateness.ts'
 import type { BatchResult } from './one-by-one.ts'
 import { Ownership, othersCheckMs, type Reading } from './ownership.ts'
@@ -62,6 +65,7 @@ export class Subscription {
   /** An open breaker stands in the database: of this process, or of one that has ended with it. */
   #breakerShown = true
   #pacedUntilMs = 0
+  #generation = 0
   #running: Promise<unknown> | undefined
 
   constructor({
@@ -83,6 +87,7 @@ export class Subscription {
       source,
       leaseMs,
       breaker: new Breaker(breaker, runtime.environment.random),
+      turns: new Mutex(),
       stopping: () => this.#stopping.signal,
       signal: () => this.#abort.signal,
     }
@@ -124,19 +129,17 @@ export class Subscription {
       ),
     }))
     if (consumer?.state === 'paused') return undefined
-    for (const { lane, position } of positions) {
-      let after = Math.max(position, (await this.#ownership.readFrom(lane)).after)
-      // A stretch of other types, or of other lanes' keys, may be longer than one read.
-      for (;;) {
-        const { events, through } = await this.source.readAfter({
-          after,
-          lane: { lane, lanes: this.#ownership.lanes },
-          limit: 1,
-        })
-        if (events.length > 0) return `events after position ${after}`
-        if (through <= after) break
-        after = through
-      }
+    const places = new Map(
+      positions.map(({ lane, position }) => [lane, Math.max(position, this.#ownership.scanned(lane))]),
+    )
+    for (let after = Math.min(...places.values()); places.size > 0; ) {
+      // A stretch of other types, or of lanes that are further on, may be longer than one read.
+      const lane = { lane: [...places.keys()], lanes: this.#ownership.lanes }
+      const { events, through } = await this.source.readAfter({ after, lane, limit: this.spec.batch })
+      const open = events.find(({ key, position }) => position > places.get(slotOf(key) % this.#ownership.lanes)!)
+      if (open !== undefined) return `events after position ${open.position - 1}`
+      if (through <= after) break
+      after = through
     }
     // Last: what a batch has parked is stored with the cursor that was just seen behind it.
     const dueMs = await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
@@ -194,7 +197,7 @@ export class Subscription {
         failures = 0
       } catch (error) {
         if (this.#stopping.signal.aborted) return
-        if (error instanceof Fenced) this.#ownership.forget(error.lane)
+        if (error instanceof Fenced) this.#ownership.forget(error.lanes)
         else this.#tell(error)
         idleMs = error instanceof Fenced ? undefined : backoffMs(++failures, 50, 5_000, environment.random)
       }
@@ -215,43 +218,58 @@ export class Subscription {
     silence()
   }
 
-  /** One step of the main loop: a batch of every lane that this process owns, or an attempt to own it. */
+  /** One step of the main loop: a batch of all lanes that this process owns, or may own. */
   async #work(): Promise<number | undefined> {
-    const nowMs = this.#runtime.environment.now()
+    const { environment } = this.#runtime
+    const nowMs = environment.now()
     if (nowMs < this.#breakerUntilMs) return this.#breakerUntilMs - nowMs
-    let moved = false
     // The first event of a burst goes at once; those behind it gather, since a commit costs more than a batch.
     if (nowMs < this.#pacedUntilMs) {
-      await this.#runtime.environment.sleep(this.#pacedUntilMs - nowMs, this.#stopping.signal)
+      await environment.sleep(this.#pacedUntilMs - nowMs, this.#stopping.signal)
       if (this.#stopping.signal.aborted) return undefined
     }
-    for (let lane = 0; lane < this.#ownership.lanes && !this.#stopping.signal.aborted; lane++)
-      if (this.#ownership.leftToOthersMs(lane) === 0 && (await this.#step(lane))) moved = true
-    return moved ? undefined : (this.#ownership.nextAskMs() ?? Number.MAX_SAFE_INTEGER)
+    if (this.#generation !== this.source.generation) {
+      this.#generation = this.source.generation
+      await this.#ownership.doubt()
+    }
+    return (await this.#step(false)) || (await this.#step(true))
+      ? undefined
+      : (this.#ownership.nextAskMs() ?? Number.MAX_SAFE_INTEGER)
   }
 
-  /** True when there may be more at once. */
-  async #step(number: number): Promise<boolean> {
+  /** True when there may be more at once. `anew`: whether lanes are still ours is asked before it is said that nothing is there. */
+  async #step(anew: boolean): Promise<boolean> {
     const parts = this.#parts
-    const reading = await this.#ownership.readFrom(number)
-    const { after } = reading
+    const readings = await this.#ownership.read(anew)
+    if (readings.size === 0) return false
+    const after = Math.min(...[...readings.values()].map((reading) => reading.after))
     const batch = await this.source.readAfter({
       after,
-      lane: { lane: number, lanes: this.#ownership.lanes },
+      lane: { lane: [...readings.keys()], lanes: this.#ownership.lanes },
       limit: this.spec.batch,
     })
-    if (batch.events.length === 0) return this.#nothingFound(number, reading, batch.through)
-    const lane = await this.#ownership.ownForWork(number)
-    if (lane === undefined) return false
-    // Claimed just now, the lane may have been moved by its last owner since the batch was read.
-    if (lane.scanned !== after) return true
+    const laneOf = (event: EventRecord): number => slotOf(event.key) % this.#ownership.lanes
+    const wanted = batch.events.filter((event) => event.position > readings.get(laneOf(event))!.after)
+    const share = await this.#shareFor(new Set(wanted.map(laneOf)), readings)
+    if (wanted.length > 0 && share === undefined) return this.#stopping.signal.aborted ? false : this.#retry(readings)
+    const events = share === undefined ? [] : wanted.filter((event) => share.numbers.lane.includes(laneOf(event)))
+    const whole = events.length === wanted.length
+    if (share === undefined) return this.#nothingFound(readings, batch.through, after)
     this.#pacedUntilMs = batch.events.length === this.spec.batch ? 0 : this.#runtime.environment.now() + paceMs
+    const through = events.at(-1)!.position
     const result = await (this.spec.effects === 'external'
-      ? performBatch(parts, lane, batch.events, batch.through)
-      : applyBatch(parts, lane, batch.events, batch.through))
-    lane.moved(parts, result.place, result.handled)
-    if (this.#report.isDueAt(lane.position)) await this.#report.send()
-    if (result.breaks !== undefined && (await somethingSucceeds(parts, lane))) {
+      ? performBatch(parts, share, events, through)
+      : applyBatch(parts, share, events, through))
+    share.moved(parts, result.place, result.handled)
+    if (whole && result.breaks === undefined) {
+      // Of the other lanes nothing stands up to where all of it is done.
+      const done = result.place.position === through ? batch.through : result.place.position
+      for (const [lane, reading] of readings)
+        if (reading.owned !== undefined || share.numbers.lane.includes(lane)) this.#ownership.scannedTo(lane, done)
+      await this.#ownership.keepUp(keepUpEvery)
+    }
+    if (this.#report.isDueAt(share.position)) await this.#report.send()
+    if (result.breaks !== undefined && (await somethingSucceeds(parts, share))) {
       parts.breaker.notEverything()
       return true
     }
@@ -261,12 +279,35 @@ export class Subscription {
     return result.breaks === undefined
   }
 
-  /** Only events of other types: the stored cursor follows from time to time, so that retention is not held up. */
-  async #nothingFound(number: number, reading: Reading, through: number): Promise<boolean> {
-    if (through <= reading.after) return false
-    this.#ownership.nothingThrough(number, reading, through)
-    const lane = this.#ownership.owned(number)
-    if (lane !== undefined && lane.scanned - lane.position >= keepUpEvery) await this.#ownership.keepUp(number)
+  /** Some lanes could not be had, or have moved since: what is left is read again, unless others have all of it. */
+  #retry(readings: ReadonlyMap<number, Reading>): boolean {
+    return (
+      [...readings.keys()].some((lane) => this.#ownership.leftToOthersMs(lane) === 0) &&
+      this.#ownership.paused === false
+    )
+  }
+
+  /** Those of the lanes that this process has or can get, and which are where they were read; a suspect one by itself. */
+  async #shareFor(numbers: ReadonlySet<number>, readings: ReadonlyMap<number, Reading>): Promise<Share | undefined> {
+    const lanes: Lane[] = []
+    for (const number of numbers) {
+      if (this.#stopping.signal.aborted) return undefined
+      const lane = await this.#ownership.ownForWork(number)
+      // Claimed just now, it may have been moved by its last owner since the batch was read.
+      if (lane === undefined || lane.scanned !== readings.get(number)!.after) continue
+      if (lane.alone || lane.suspect) return new Share([lane])
+      lanes.push(lane)
+    }
+    const [first] = lanes
+    if (first === undefined) return undefined
+    return new Share(lanes.filter(({ incarnation }) => incarnation === first.incarnation))
+  }
+
+  /** Only events of other types: the stored cursors follow from time to time, so that retention is not held up. */
+  async #nothingFound(readings: ReadonlyMap<number, Reading>, through: number, after: number): Promise<boolean> {
+    if (through <= after) return false
+    for (const [lane, reading] of readings) this.#ownership.nothingThrough(lane, reading, through)
+    await this.#ownership.keepUp(keepUpEvery)
     return true
   }
 
@@ -311,7 +352,7 @@ export class Subscription {
           contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency),
         )
         // All are waited for: none may run on beside its successor, or after the end.
-        const outcomes = await Promise.allSettled(due.map((row) => redrive(this.#parts, owned, row)))
+        const outcomes = await Promise.allSettled(due.map((row) => redrive(this.#parts, new Share([owned]), row)))
         for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error
       }
       if (this.#ownership.paused) return Number.MAX_SAFE_INTEGER

@@ -105,8 +105,8 @@ const saboteurs: readonly Saboteur[] = [
     context: ({ cursors }) => ({
       cursors: {
         ...cursors,
-        move: async (session, id, epoch, from, to, lease) => {
-          await cursors.move(session, id, epoch, from, to, lease)
+        move: async (...move) => {
+          await cursors.move(...move)
           return true
         },
       },

@@ -188,7 +188,9 @@ describe('the sequence check of the inbox', () => {
       const cursor = await claimed(contextStore, session)
       const back = { position: 0, eventId: null, incarnation: cursor.incarnation }
       const lease = { leaseMs: 0, stalls: 0 }
-      expect(await contextStore.cursors.move(session, cursor, cursor.epoch, cursor.position, back, lease)).toBe(true)
+      expect(
+        await contextStore.cursors.move(session, cursor, [{ ...cursor, from: cursor.position, to: back }], lease),
+      ).toBe(true)
     })
     for (const [i, data] of orders.slice(30).entries()) await place(app, `s-${i}`, data)
     await app.settle({ withinMs: 10_000 })
@@ -211,7 +213,9 @@ describe('the sequence check of the inbox', () => {
       const cursor = await claimed(contextStore, session)
       const ahead = { position: last.position, eventId: last.id, incarnation: cursor.incarnation }
       const lease = { leaseMs: 0, stalls: 0 }
-      expect(await contextStore.cursors.move(session, cursor, cursor.epoch, cursor.position, ahead, lease)).toBe(true)
+      expect(
+        await contextStore.cursors.move(session, cursor, [{ ...cursor, from: cursor.position, to: ahead }], lease),
+      ).toBe(true)
     })
     await place(app, 'r-4', first!)
     await app.settle({ withinMs: 10_000 })

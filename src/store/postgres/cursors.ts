@@ -3,6 +3,7 @@
 import type { Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
 import type { ConsumerRow, CursorId, CursorRow, Cursors } from '../store.ts'
+import { plainArray, textArray } from './arrays.ts'
 import { on, type Row, statement, writing } from './connection.ts'
 import { goneSql } from './owner.ts'
 
@@ -64,9 +65,16 @@ export const createCursors = (s: string, owner: string, environment: Environment
      UPDATE ${s}.cursor c SET owner = $5, until_ms = ${nowMs} + $6::text::bigint, epoch = epoch + 1, stalls = stalls + 1
      FROM free WHERE c.consumer = free.consumer AND c.source = free.source AND c.lane = free.lane RETURNING ${cursorColumns.replaceAll(/(\w+)/g, 'c.$1')}`,
   )
-  const move = statement(
+  const moveOne = statement(
     `UPDATE ${s}.cursor SET position = $1::text::bigint, event_id = $2, incarnation = $3, until_ms = ${nowMs} + $4::text::bigint, stalls = $5::text::integer
      WHERE ${at(6)} AND epoch = $9::text::bigint AND owner = $10 AND position = $11::text::bigint`,
+  )
+  const moveAll = statement(
+    `UPDATE ${s}.cursor c SET position = m.position, event_id = m.event_id, incarnation = m.incarnation,
+       until_ms = ${nowMs} + $1::text::bigint, stalls = $2::text::integer
+     FROM unnest($3::text::integer[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::text[], $8::text::text[])
+       AS m (lane, epoch, at, position, event_id, incarnation)
+     WHERE c.consumer = $9 AND c.source = $10 AND c.lane = m.lane AND c.epoch = m.epoch AND c.owner = $11 AND c.position = m.at`,
   )
   const hold = statement(
     `UPDATE ${s}.cursor SET until_ms = ${nowMs} + $1::text::bigint WHERE ${at(2)} AND epoch = $5::text::bigint AND owner = $6 RETURNING position`,
@@ -145,10 +153,29 @@ export const createCursors = (s: string, owner: string, environment: Environment
       return row === undefined ? undefined : { ...cursorOf(row), until_ms: environment.now() + leaseMs }
     },
 
-    move: async (session, id, epoch, from, to, { leaseMs, stalls }) => {
-      const values = [String(to.position), to.eventId, to.incarnation, String(leaseMs), String(stalls)]
-      const fence = [...idOf(id), String(epoch), owner, String(from)]
-      return (await writing(session).run(move, [...values, ...fence])).count === 1
+    move: async (session, { consumer: name, source }, moves, { leaseMs, stalls }) => {
+      const own = writing(session)
+      const [only] = moves
+      if (moves.length === 1 && only !== undefined) {
+        const { lane, epoch, from, to } = only
+        const values = [String(to.position), to.eventId, to.incarnation, String(leaseMs), String(stalls)]
+        const fence = [name, source, String(lane), String(epoch), owner, String(from)]
+        return (await own.run(moveOne, [...values, ...fence])).count === 1
+      }
+      const { count } = await own.run(moveAll, [
+        String(leaseMs),
+        String(stalls),
+        plainArray(moves.map(({ lane }) => lane)),
+        plainArray(moves.map(({ epoch }) => epoch)),
+        plainArray(moves.map(({ from }) => from)),
+        plainArray(moves.map(({ to }) => to.position)),
+        textArray(moves.map(({ to }) => to.eventId)),
+        textArray(moves.map(({ to }) => to.incarnation)),
+        name,
+        source,
+        owner,
+      ])
+      return count === moves.length
     },
 
     hold: async (session, id, epoch, leaseMs) => {

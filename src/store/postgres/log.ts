@@ -1,9 +1,9 @@
 /** The event log on Postgres. Readers see what has a position: events of open transactions are not there yet, nor those not ticked. */
 
 import type { StoredEvent } from '../../event/envelope.ts'
-import type { Log, ReadOptions, Session } from '../store.ts'
+import type { LaneFilter, Log, ReadOptions, Session } from '../store.ts'
 import { createAppend } from './append.ts'
-import { textArray } from './arrays.ts'
+import { plainArray, textArray } from './arrays.ts'
 import { on, type Row, statement, writing } from './connection.ts'
 import { dropThrough } from './retention.ts'
 
@@ -32,14 +32,11 @@ const storedOf = (row: Row, at = 0): StoredEvent => ({
 /** Positions looked at by one read that filters by type, so that a rare type cannot hold a connection for long. */
 const windowPositions = 20_000
 
-/** So many lanes read by an index of their own. */
-const indexedLanes = 16
-
-type LaneKind = 'all' | 'indexed' | 'any'
-
-const laneKind = (lane: ReadOptions['lane']): LaneKind => {
-  if (lane === undefined || lane.lanes === 1) return 'all'
-  return lane.lanes === indexedLanes ? 'indexed' : 'any'
+/** Undefined: every lane that there is. */
+const lanesOf = (lane: LaneFilter | undefined): readonly number[] | undefined => {
+  if (lane === undefined || lane.lanes === 1) return undefined
+  if (typeof lane.lane === 'number') return [lane.lane]
+  return lane.lane.length === lane.lanes ? undefined : lane.lane
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
@@ -58,30 +55,27 @@ export const createLog = (context: string, s: string): Log => {
   /** Two bounds, so that the planner expects few rows and takes the index, also where it knows nothing about the table. */
   const rangeOf = (low: string, high: string): string =>
     `p.position > greatest(${low}, ${dropped}) AND p.position <= least(${high}, h.head)`
-  const inLane = (first: number): string => `p.slot % $${first}::text::integer = $${first + 1}::text::integer`
+  const inLanes = (first: number): string => `p.slot % $${first}::text::integer = ANY ($${first + 1}::text::integer[])`
 
   /** One row at least, which tells the head. */
-  const after = (lane: LaneKind, types: boolean, limit: number) => {
-    const laneSql = { all: '', indexed: 'AND (p.slot & 15) = $3::text::integer', any: `AND ${inLane(3)}` }[lane]
-    const typesAt = { all: 3, indexed: 4, any: 5 }[lane]
-    return statement(
+  const after = (byLane: boolean, byType: boolean, limit: number) =>
+    statement(
       `SELECT h.head, r.* FROM (SELECT ${headOf} AS head) h LEFT JOIN LATERAL (
          SELECT p.position, ${eventColumns} FROM ${s}.position p ${byPosition}
-         WHERE ${rangeOf('$1::text::bigint', '$2::text::bigint')} ${laneSql} ${types ? `AND e.type = ANY ($${typesAt}::text::text[])` : ''}
+         WHERE ${rangeOf('$1::text::bigint', '$2::text::bigint')} ${byLane ? `AND ${inLanes(3)}` : ''}
+           ${byType ? `AND e.type = ANY ($${byLane ? 5 : 3}::text::text[])` : ''}
          ORDER BY p.position LIMIT ${limit}
        ) r ON true`,
     )
-  }
 
   const readAfter: Log['readAfter'] = async (session, { after: from, types, lane, limit }: ReadOptions) => {
-    const kind = laneKind(lane)
+    const lanes = lanesOf(lane)
     // Whoever filters by what no index knows looks at so many at a time.
-    const end = types === undefined && kind !== 'any' ? most : from + windowPositions
+    const end = types === undefined && lanes === undefined ? most : from + windowPositions
     const values = [String(from), String(end)]
-    if (kind === 'indexed') values.push(String(lane!.lane))
-    if (kind === 'any') values.push(String(lane!.lanes), String(lane!.lane))
+    if (lanes !== undefined) values.push(String(lane!.lanes), plainArray(lanes))
     if (types !== undefined) values.push(textArray(types))
-    const rows = await on(session).rows(after(kind, types !== undefined, limit), values)
+    const rows = await on(session).rows(after(lanes !== undefined, types !== undefined, limit), values)
     const events: StoredEvent[] = []
     for (const row of rows) if (row[1] !== null) events.push(storedOf(row, 1))
     const through = events.length === limit ? events.at(-1)!.position : Math.min(Number(rows[0]![0]), end)
@@ -181,9 +175,10 @@ export const createLog = (context: string, s: string): Log => {
     count: (session, { after: from, through, types, lane }) => {
       const values = [String(from), String(through ?? most)]
       const where = [`p.position > greatest($1::text::bigint, ${dropped})`, 'p.position <= $2::text::bigint']
-      if (lane !== undefined && lane.lanes > 1) {
-        where.push(inLane(3))
-        values.push(String(lane.lanes), String(lane.lane))
+      const lanes = lanesOf(lane)
+      if (lanes !== undefined) {
+        where.push(inLanes(3))
+        values.push(String(lane!.lanes), plainArray(lanes))
       }
       if (types !== undefined) {
         where.push(`e.type = ANY ($${values.length + 1}::text::text[])`)

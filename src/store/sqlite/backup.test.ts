@@ -162,7 +162,10 @@ describe('a restored database', () => {
     expect(cursor).toMatchObject({ position: 2, event_id: 'x', owner: null, until_ms: 0 })
     expect(cursor!.epoch).toBeGreaterThan(claimed.epoch + 1_000)
     const stale = again.write((session) =>
-      again.cursors.move(session, id, claimed.epoch, 2, place, { leaseMs: 1, stalls: 0 }),
+      again.cursors.move(session, id, [{ lane: id.lane, epoch: claimed.epoch, from: 2, to: place }], {
+        leaseMs: 1,
+        stalls: 0,
+      }),
     )
     expect(await stale).toBe(false)
   })

@@ -81,24 +81,16 @@ export const createCursors = (p: string, owner: string, environment: Environment
         .get(owner, nowMs + leaseMs, consumer, source, lane) as unknown as CursorRow
     },
 
-    move: (session, { consumer, source, lane }, epoch, from, to, { leaseMs, stalls }) =>
-      on(session)
-        .prepare(
-          `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ? AND owner = ? AND position = ?`,
-        )
-        .run(
-          to.position,
-          to.eventId,
-          to.incarnation,
-          environment.now() + leaseMs,
-          stalls,
-          consumer,
-          source,
-          lane,
-          epoch,
-          owner,
-          from,
-        ).changes === 1,
+    move: (session, { consumer, source }, moves, { leaseMs, stalls }) => {
+      const statement = on(session).prepare(
+        `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ? AND owner = ? AND position = ?`,
+      )
+      const untilMs = environment.now() + leaseMs
+      return moves.every(({ lane, epoch, from, to }) => {
+        const place = [to.position, to.eventId, to.incarnation, untilMs, stalls]
+        return statement.run(...place, consumer, source, lane, epoch, owner, from).changes === 1
+      })
+    },
 
     hold: (session, { consumer, source, lane }, epoch, leaseMs) => {
       const row = on(session)

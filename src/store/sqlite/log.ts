@@ -1,7 +1,7 @@
 /** The event log on SQLite. One writer at a time makes commit order the order of positions, without gaps (P2, P3). */
 
 import type { StoredEvent } from '../../event/envelope.ts'
-import type { Head, Log, ReadOptions, Session } from '../store.ts'
+import type { Head, LaneFilter, Log, ReadOptions, Session } from '../store.ts'
 import { createAppend } from './append.ts'
 import { on } from './connection.ts'
 
@@ -58,6 +58,17 @@ const storedOf = ([
 /** Positions looked at by one filtered read, so that a rare type cannot hold the event loop. */
 const windowPositions = 20_000
 
+/** Every lane that there is. */
+const isAll = (lane: LaneFilter | undefined): boolean =>
+  lane === undefined || lane.lanes === 1 || (typeof lane.lane !== 'number' && lane.lane.length === lane.lanes)
+
+const inLanes = (lane: LaneFilter | undefined, where: string[], values: (string | number)[]): void => {
+  if (lane === undefined || isAll(lane)) return
+  const wanted = typeof lane.lane === 'number' ? [lane.lane] : lane.lane
+  where.push(`slot % ? IN (${marks(wanted.length)})`)
+  values.push(lane.lanes, ...wanted)
+}
+
 const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ')
 
 export const headSqlOf = (p: string): string =>
@@ -88,7 +99,7 @@ export const createLog = (context: string, p: string): Log => {
     readAfter: (session, { after, types, lane, limit }: ReadOptions) => {
       // The head first: what commits between the two statements is then beyond `through`, never skipped.
       const end = head(session).position
-      const filtered = types !== undefined || lane !== undefined
+      const filtered = types !== undefined || !isAll(lane)
       const through = filtered ? Math.min(end, after + windowPositions) : end
       if (through <= after) return { events: [], through: Math.max(after, 0) }
       const where = ['position > ?', 'position <= ?']
@@ -97,10 +108,7 @@ export const createLog = (context: string, p: string): Log => {
         where.push(`type IN (${marks(types.length)})`)
         values.push(...types)
       }
-      if (lane !== undefined && lane.lanes > 1) {
-        where.push('slot % ? = ?')
-        values.push(lane.lanes, lane.lane)
-      }
+      inLanes(lane, where, values)
       const events = rows(
         session,
         `SELECT ${columns} FROM ${p}event WHERE ${where.join(' AND ')} ORDER BY position LIMIT ?`,
@@ -179,10 +187,7 @@ export const createLog = (context: string, p: string): Log => {
         where.push(`type IN (${marks(types.length)})`)
         values.push(...types)
       }
-      if (lane !== undefined && lane.lanes > 1) {
-        where.push('slot % ? = ?')
-        values.push(lane.lanes, lane.lane)
-      }
+      inLanes(lane, where, values)
       const found = on(session)
         .prepare(`SELECT count(*) AS n FROM ${p}event WHERE ${where.join(' AND ')}`)
         .get(...values)

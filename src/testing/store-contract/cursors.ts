@@ -18,7 +18,7 @@ const claim = ({ write, cursors }: Process, leaseMs = longMs, of = id) =>
 const move = async (process: Process, epoch: number, to: Place, of = id) => {
   const rows = await process.read((session) => process.cursors.cursors(session, of.consumer))
   const from = rows.find(({ source, lane: number }) => source === of.source && number === of.lane)?.position ?? 0
-  return process.write((session) => process.cursors.move(session, of, epoch, from, to, lease))
+  return process.write((session) => process.cursors.move(session, of, [{ lane: of.lane, epoch, from, to }], lease))
 }
 const cursorOf = async ({ read, cursors }: Process, of = id): Promise<CursorRow> => {
   const rows = await read((session) => cursors.cursors(session, of.consumer))
@@ -245,7 +245,8 @@ export const cursorRules: readonly StoreRule[] = [
     await claimed(process)
     const second = await claimed(process)
     assert.equal(second.stalls, 2)
-    await write((session) => cursors.move(session, id, second.epoch, 0, place(1), { leaseMs: longMs, stalls: 1 }))
+    const move = { lane: 0, epoch: second.epoch, from: 0, to: place(1) }
+    await write((session) => cursors.move(session, id, [move], { leaseMs: longMs, stalls: 1 }))
     assert.equal((await cursorOf(process)).stalls, 1)
     assert.equal((await claimed(process)).stalls, 2)
   }),

@@ -62,7 +62,6 @@ CREATE TABLE ${s}.position (
   PRIMARY KEY (position)
 ) PARTITION BY RANGE (position);
 CREATE INDEX position_id ON ${s}.position (id);
-CREATE INDEX position_lane ON ${s}.position ((slot & 15), position);
 
 -- How far the tick has come; the row with the highest n. Rows are added and never changed, so that a snapshot that somebody
 -- holds open for an hour costs nothing here.
