@@ -12,11 +12,12 @@ import type {
   Session,
   TransactionOptions,
 } from '../store.ts'
+import { checkWalLevel, type WakeUp, type WakeUps } from './cdc/logical-replication.ts'
 import { type ChannelOptions, JoinedChannel, PoolChannel, PostgresSession, statement } from './connection.ts'
 import { createCursors } from './cursors.ts'
 import { describe } from './describe.ts'
 import { diagnose } from './diagnose.ts'
-import type { PgPool } from './driver.ts'
+import type { PgClient, PgPool } from './driver.ts'
 import { codeOf, isConflict, ownError, storeError } from './errors.ts'
 import { createInbox } from './inbox.ts'
 import type { OwnTransaction } from './join/own-transaction.ts'
@@ -37,6 +38,8 @@ export interface PostgresOptions {
    * other processes' events are then found by looking, after 10 ms to 1 s. Default false.
    */
   readonly pooler?: boolean
+  /** How to hear of events that other processes commit, in place of LISTEN: `logicalReplication()`. Default: LISTEN. */
+  readonly cdc?: WakeUps
   /** How long a statement may take before its connection is given up and destroyed. Default 30,000 ms. */
   readonly queryTimeoutMs?: number
   /** How long a statement of a transaction waits for a lock (PABAL_STORE_BUSY). Default 10,000 ms. */
@@ -58,6 +61,7 @@ export class PostgresDatabase implements Database {
   readonly #options: PostgresOptions
   readonly #channelOptions: ChannelOptions
   readonly #sequencer: Sequencer
+  readonly #wakeUp: WakeUp | undefined
   readonly #contexts = new Map<string, Promise<ContextStore>>()
   readonly #schemas = new Map<string, SchemaName>()
   readonly #active = new Set<Promise<unknown>>()
@@ -74,6 +78,7 @@ export class PostgresDatabase implements Database {
     options: PostgresOptions & Pick<OpenOptions, 'warn'>,
   ) {
     const { pooler = false, queryTimeoutMs = 30_000, lockTimeoutMs = 10_000 } = options
+    guard(pool)
     this.#pool = pool
     this.label = label
     this.owner = pooler ? newPooledOwner() : newOwner()
@@ -81,14 +86,19 @@ export class PostgresDatabase implements Database {
     this.#options = options
     this.#channelOptions = { label, prepare: !pooler, queryTimeoutMs }
     this.#begin = `BEGIN; SET LOCAL lock_timeout = ${lockTimeoutMs}`
+    const parts = { pool, environment, label, owner: this.owner, warn: options.warn ?? (() => {}) }
     this.#sequencer = new Sequencer({
-      pool,
-      environment,
-      label,
-      owner: this.owner,
-      notifications: !pooler,
-      warn: options.warn ?? (() => {}),
+      ...parts,
+      notifications: !pooler && options.cdc === undefined,
+      hears: () => this.#wakeUp?.live === true,
       count: () => this.queries++,
+    })
+    this.#wakeUp = options.cdc?.({
+      ...parts,
+      committed: (context) => this.#sequencer.committed([context]),
+      numbered: (context) => this.#sequencer.numbered(context),
+      headOf: (context) => this.#sequencer.head(context),
+      missed: () => this.#sequencer.missed(),
     })
   }
 
@@ -96,9 +106,10 @@ export class PostgresDatabase implements Database {
     return this.#sequencer.generation
   }
 
-  /** @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_POOLED */
+  /** @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_POOLED, PABAL_REPLICATION_UNAVAILABLE */
   async check(): Promise<void> {
-    await this.read((session) => (session as PostgresSession).row(statement('SELECT 1'), []))
+    const row = await this.read((session) => (session as PostgresSession).row(walLevel, []))
+    if (this.#wakeUp !== undefined) checkWalLevel(String(row![0]), this.label)
   }
 
   schemaOf(context: string): SchemaName {
@@ -134,6 +145,8 @@ export class PostgresDatabase implements Database {
       )
     this.#sequencer.add(name, schema)
     this.#sequencer.start()
+    // Whoever only looks waits for nobody.
+    if (!existing) this.#wakeUp?.add(name, schema)
     const s = schema.sql
     return {
       name,
@@ -334,9 +347,12 @@ export class PostgresDatabase implements Database {
   async #close(): Promise<void> {
     this.#closed = true
     await Promise.allSettled(this.#active)
+    await this.#wakeUp?.close()
     await this.#sequencer.close()
   }
 }
+
+const walLevel = statement(`SELECT current_setting('wal_level')`)
 
 const joinedLooksMs = [5, 20, 100, 500]
 
@@ -346,6 +362,18 @@ const identity = statement(
 
 const ignore = (): void => {
   // The statement that was running tells; an idle connection is replaced by the pool.
+}
+
+const guarded = new WeakSet<PgPool>()
+/**
+ * A server that refuses a connection in the moment in which it is there says so before whoever asked the pool has the connection
+ * to listen to it, and an error that nobody listens for ends the process.
+ */
+const guard = (pool: PgPool): void => {
+  if (guarded.has(pool)) return
+  guarded.add(pool)
+  const greeting = pool as PgPool & { on(event: 'connect', listener: (client: PgClient) => void): unknown }
+  greeting.on('connect', (client) => client.on('error', () => {}))
 }
 
 /** Postgres is backed up by its own tools, which know all of the database. */

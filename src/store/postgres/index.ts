@@ -9,6 +9,7 @@ import type { OwnTransaction } from './join/own-transaction.ts'
 import { ddlOf, schemaName } from './migrate.ts'
 import { GuardedTx, type PostgresTx } from './tx.ts'
 
+export { type LogicalReplicationOptions, logicalReplication, type WakeUps } from './cdc/logical-replication.ts'
 export type { PostgresOptions } from './database.ts'
 export type { PgPool } from './driver.ts'
 export { fromDrizzle } from './join/from-drizzle.ts'

@@ -46,25 +46,34 @@ const most = Number.MAX_SAFE_INTEGER
 export const createLog = (context: string, s: string): Log => {
   const headOf = `(SELECT head FROM ${s}.sequencer ORDER BY n DESC LIMIT 1)`
   const dropped = `(SELECT dropped FROM ${s}.meta)`
-  // OFFSET 0: each position finds its event by the index, whatever the planner has been told about the tables.
-  const byPosition = `JOIN LATERAL (SELECT * FROM ${s}.event e WHERE e.id = p.id OFFSET 0) e ON true`
-  const byEvent = `JOIN LATERAL (SELECT position FROM ${s}.position p WHERE p.id = e.id OFFSET 0) p ON true`
+  /** The event's position, by the run that it is in; none when it is not numbered. */
+  const placeOf = `JOIN LATERAL (
+      SELECT r.position + (e.id - r.id) AS position, r.id + r.events AS beyond FROM ${s}.run r WHERE r.id <= e.id ORDER BY r.id DESC LIMIT 1
+    ) p ON e.id < p.beyond`
+  /** Positions from `low + 1` to `high`, each with its event, as `p` and `e`. Bounded twice, so that the planner takes the index. */
+  const between = (low: string, high: string): string =>
+    `(
+      SELECT r.position, r.id, r.events FROM ${s}.run r
+      WHERE r.position >= coalesce((SELECT max(position) FROM ${s}.run WHERE position <= ${low} + 1), 1) AND r.position <= ${high}
+    ) r JOIN LATERAL (
+      SELECT e.*, r.position + (e.id - r.id) AS position FROM ${s}.event e
+      WHERE e.id >= r.id + greatest(0, ${low} + 1 - r.position) AND e.id < r.id + least(r.events, ${high} + 1 - r.position)
+      ORDER BY e.id OFFSET 0
+    ) e ON true`.replaceAll('\n', ' ')
 
   const head = statement(`SELECT ${headOf} AS position, (SELECT incarnation FROM ${s}.meta) AS incarnation`)
 
-  /** Two bounds, so that the planner expects few rows and takes the index, also where it knows nothing about the table. */
-  const rangeOf = (low: string, high: string): string =>
-    `p.position > greatest(${low}, ${dropped}) AND p.position <= least(${high}, h.head)`
-  const inLanes = (first: number): string => `p.slot % $${first}::text::integer = ANY ($${first + 1}::text::integer[])`
+  const inLanes = (first: number): string => `e.slot % $${first}::text::integer = ANY ($${first + 1}::text::integer[])`
 
   /** One row at least, which tells the head. */
   const after = (byLane: boolean, byType: boolean, limit: number) =>
     statement(
-      `SELECT h.head, r.* FROM (SELECT ${headOf} AS head) h LEFT JOIN LATERAL (
-         SELECT p.position, ${eventColumns} FROM ${s}.position p ${byPosition}
-         WHERE ${rangeOf('$1::text::bigint', '$2::text::bigint')} ${byLane ? `AND ${inLanes(3)}` : ''}
-           ${byType ? `AND e.type = ANY ($${byLane ? 5 : 3}::text::text[])` : ''}
-         ORDER BY p.position LIMIT ${limit}
+      `SELECT h.head, r.* FROM (
+         SELECT head, greatest($1::text::bigint, ${dropped}) AS low, least($2::text::bigint, head) AS high FROM (SELECT ${headOf} AS head) h
+       ) h LEFT JOIN LATERAL (
+         SELECT e.position, ${eventColumns} FROM ${between('h.low', 'h.high')}
+         WHERE true ${byLane ? `AND ${inLanes(3)}` : ''} ${byType ? `AND e.type = ANY ($${byLane ? 5 : 3}::text::text[])` : ''}
+         ORDER BY r.position, e.id LIMIT ${limit}
        ) r ON true`,
     )
 
@@ -100,19 +109,19 @@ export const createLog = (context: string, s: string): Log => {
     readAfter,
 
     readBefore: async (session, { before, after: low, types, key, limit }) => {
-      const values = [String(before ?? most), String(low ?? 0)]
-      const byKey = key !== undefined
-      if (byKey) values.push(key)
-      const typeAt = values.length + 1
+      const values = [String(low ?? 0), String((before ?? most) - 1)]
+      if (key !== undefined) values.push(key)
       if (types !== undefined) values.push(textArray(types))
-      const range = `p.position < $1::text::bigint AND p.position > greatest($2::text::bigint, ${dropped})`
-      const typeSql = types === undefined ? 'true' : `e.type = ANY ($${typeAt}::text::text[])`
-      const from = byKey
-        ? `${s}.event e ${byEvent} WHERE ${range} AND e.key = $3 AND ${typeSql}`
-        : `${s}.position p ${byPosition} WHERE ${range} AND ${typeSql}`
+      const bounds = `(SELECT greatest($1::text::bigint, ${dropped}) AS low, least($2::text::bigint, ${headOf}) AS high) h`
+      const ofType = types === undefined ? 'true' : `e.type = ANY ($${values.length}::text::text[])`
       const rows = await read(
         session,
-        `SELECT p.position, ${eventColumns} FROM ${from} ORDER BY p.position DESC LIMIT ${limit}`,
+        key === undefined
+          ? `SELECT e.position, ${eventColumns} FROM ${bounds} JOIN LATERAL (
+               SELECT e.*, r.position AS run FROM ${between('h.low', 'h.high')} WHERE ${ofType} ORDER BY r.position DESC, e.id DESC LIMIT ${limit}
+             ) e ON true ORDER BY e.position DESC`
+          : `SELECT p.position, ${eventColumns} FROM ${bounds}, ${s}.event e ${placeOf}
+             WHERE e.key = $3 AND ${ofType} AND p.position > h.low AND p.position <= h.high ORDER BY p.position DESC LIMIT ${limit}`,
         values,
       )
       return rows.toReversed()
@@ -121,7 +130,7 @@ export const createLog = (context: string, s: string): Log => {
     readKey: (session, key, { from, types, limit }) =>
       read(
         session,
-        `SELECT p.position, ${eventColumns} FROM ${s}.event e ${byEvent}
+        `SELECT p.position, ${eventColumns} FROM ${s}.event e ${placeOf}
          WHERE e.key = $1 AND e.sequence >= $2::text::bigint ${types === undefined ? '' : 'AND e.type = ANY ($3::text::text[])'}
            AND p.position > ${dropped}
          ORDER BY e.sequence LIMIT ${limit}`,
@@ -131,7 +140,7 @@ export const createLog = (context: string, s: string): Log => {
     previous: async (session, key, before, types) => {
       const found = await one(
         session,
-        `SELECT p.position, ${eventColumns} FROM ${s}.event e ${byEvent}
+        `SELECT p.position, ${eventColumns} FROM ${s}.event e ${placeOf}
          WHERE e.key = $1 AND e.sequence < $2::text::bigint AND e.type = ANY ($3::text::text[]) AND p.position > ${dropped}
          ORDER BY e.sequence DESC LIMIT 1`,
         [key, String(before), textArray(types)],
@@ -149,7 +158,7 @@ export const createLog = (context: string, s: string): Log => {
       uuid.test(id)
         ? one(
             session,
-            `SELECT p.position, ${eventColumns} FROM ${s}.event e ${byEvent} WHERE e.event_id = $1::text::uuid AND p.position > ${dropped}`,
+            `SELECT p.position, ${eventColumns} FROM ${s}.event e ${placeOf} WHERE e.event_id = $1::text::uuid AND p.position > ${dropped}`,
             [id],
           )
         : undefined,
@@ -160,7 +169,7 @@ export const createLog = (context: string, s: string): Log => {
         `SELECT p.position, ${eventColumns} FROM (
            SELECT * FROM ${s}.event WHERE correlation_id = $1
            ${uuid.test(correlationId) ? `UNION ALL SELECT * FROM ${s}.event WHERE event_id = $2::text::uuid` : ''}
-         ) e ${byEvent} WHERE p.position > ${dropped}
+         ) e ${placeOf} WHERE p.position > ${dropped}
          ORDER BY p.position LIMIT ${limit}`,
         uuid.test(correlationId) ? [correlationId, correlationId] : [correlationId],
       ),
@@ -168,14 +177,18 @@ export const createLog = (context: string, s: string): Log => {
     at: (session, position) =>
       one(
         session,
-        `SELECT p.position, ${eventColumns} FROM (SELECT * FROM ${s}.position WHERE position = $1::text::bigint AND position > ${dropped}) p ${byPosition}`,
-        [String(position)],
+        `SELECT e.position, ${eventColumns} FROM ${between('$1::text::bigint', '$2::text::bigint')} WHERE e.position > ${dropped}`,
+        [String(position - 1), String(position)],
       ),
 
     count: (session, { after: from, through, types, lane }) => {
-      const values = [String(from), String(through ?? most)]
-      const where = [`p.position > greatest($1::text::bigint, ${dropped})`, 'p.position <= $2::text::bigint']
       const lanes = lanesOf(lane)
+      const values = [String(from), String(through ?? most)]
+      const bounds = `(SELECT greatest($1::text::bigint, ${dropped}) AS low, least($2::text::bigint, ${headOf}) AS high) h`
+      // Positions have no gaps.
+      if (lanes === undefined && types === undefined)
+        return number(session, `SELECT greatest(0, high - low) FROM ${bounds}`, values)
+      const where: string[] = []
       if (lanes !== undefined) {
         where.push(inLanes(3))
         values.push(String(lane!.lanes), plainArray(lanes))
@@ -184,14 +197,17 @@ export const createLog = (context: string, s: string): Log => {
         where.push(`e.type = ANY ($${values.length + 1}::text::text[])`)
         values.push(textArray(types))
       }
-      const events = types === undefined ? '' : `JOIN ${s}.event e ON e.id = p.id`
-      return number(session, `SELECT count(*) FROM ${s}.position p ${events} WHERE ${where.join(' AND ')}`, values)
+      return number(
+        session,
+        `SELECT n FROM ${bounds}, LATERAL (SELECT count(*) AS n FROM ${between('h.low', 'h.high')} WHERE ${where.join(' AND ')}) c`,
+        values,
+      )
     },
 
     countKeys: (session, prefix) =>
       number(
         session,
-        `SELECT count(*) FROM ${s}.event e JOIN ${s}.position p ON p.id = e.id
+        `SELECT count(*) FROM ${s}.event e ${placeOf}
          WHERE e.key >= $1 AND e.key < $2 AND p.position > ${dropped}`,
         [prefix, `${prefix}\u{10ffff}`],
       ),
@@ -217,14 +233,10 @@ export const createLog = (context: string, s: string): Log => {
       await writing(session).run(statement(`DELETE FROM ${s}.event_type WHERE type = $1`), [type])
     },
 
-    dropThrough: (session, position) => dropThrough(writing(session), s, position),
+    dropThrough: (session, position) =>
+      dropThrough(writing(session), s, between('(SELECT dropped FROM before)', '$1::text::bigint'), position),
 
-    oldest: async (session) =>
-      number(
-        session,
-        `SELECT coalesce((SELECT position FROM ${s}.position WHERE position > ${dropped} ORDER BY position LIMIT 1), ${headOf} + 1)`,
-        [],
-      ),
+    oldest: async (session) => number(session, `SELECT ${dropped} + 1`, []),
 
     newIncarnation: async (session, incarnation) => {
       await writing(session).run(statement(`UPDATE ${s}.meta SET incarnation = $1`), [incarnation])

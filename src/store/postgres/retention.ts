@@ -9,12 +9,16 @@ import { type PostgresSession, statement } from './connection.ts'
 const lockTimeoutMs = 200
 
 /** Hides everything up to a position; returns how many events that are. Sequences of keys go on where they were. */
-export const dropThrough = async (session: PostgresSession, s: string, position: number): Promise<number> => {
+export const dropThrough = async (
+  session: PostgresSession,
+  s: string,
+  between: string,
+  position: number,
+): Promise<number> => {
   const [row] = await session.rows(
     statement(
       `WITH before AS (SELECT dropped FROM ${s}.meta FOR UPDATE), gone AS (
-         SELECT p.position, e.key, e.type, e.sequence FROM ${s}.position p JOIN ${s}.event e ON e.id = p.id
-         WHERE p.position > (SELECT dropped FROM before) AND p.position <= $1::text::bigint
+         SELECT e.position, e.key, e.type, e.sequence FROM ${between}
        ), kept AS (
          INSERT INTO ${s}.key_dropped AS d (key, type, sequence) SELECT key, type, max(sequence) FROM gone GROUP BY key, type ORDER BY 1, 2
          ON CONFLICT (key, type) DO UPDATE SET sequence = greatest(d.sequence, excluded.sequence)

@@ -17,6 +17,8 @@ export interface SequencerOptions {
   readonly owner: string
   /** False behind a pooler: nothing is heard then, and the beat goes on by itself, slower the longer nothing happens. */
   readonly notifications: boolean
+  /** Whether another way tells of every commit at the moment. */
+  readonly hears?: () => boolean
   readonly warn: (what: string, error: unknown) => void
   readonly count: () => void
 }
@@ -92,6 +94,24 @@ export class Sequencer {
     this.#ring()
   }
 
+  /** Somebody has given positions to events of this context. */
+  numbered(context: string): void {
+    this.#news(context)
+  }
+
+  /** Anything may have been committed, and told to nobody. */
+  missed(): void {
+    this.committed(this.#contexts.keys())
+    this.#news()
+  }
+
+  /** The last position that can be read. */
+  async head(context: string): Promise<number> {
+    const { sql } = this.#contexts.get(context)!.schema
+    const [result] = await this.#query(`SELECT head FROM ${sql}.sequencer ORDER BY n DESC LIMIT 1`)
+    return firstOf(result!.rows)
+  }
+
   /** Resolves when everything that was committed before has its position. */
   sequence(): Promise<void> {
     if (this.#ended.signal.aborted) return Promise.resolve()
@@ -161,8 +181,8 @@ export class Sequencer {
   }
 
   #restMs(): number {
-    const { notifications, environment } = this.#options
-    if (notifications) return lookMs * (0.75 + environment.random() / 2)
+    const { notifications, hears, environment } = this.#options
+    if (notifications || hears?.() === true) return lookMs * (0.75 + environment.random() / 2)
     return backoffMs(this.#idlePolls + 1, pollFirstMs, pollMaxMs, environment.random)
   }
 

@@ -1,11 +1,15 @@
 /** The tables and functions of one context, version 1, in a schema of their own. */
 
 import type { SchemaName } from '../migrate.ts'
+import { defaultSizes, type PartitionSizes, partitions } from './partitions.ts'
 
-/** Ids of one partition of events, positions of one partition of positions, and how many are kept ahead of the last. */
-const partition = { events: 5_000_000, positions: 10_000_000, ahead: 3 }
+/** A transaction whose ids may be further back than so many others is looked for by itself, not on the way. */
+const stragglerIds = 20_000
 
-export const log = ({ name, sql: s }: SchemaName): string => `
+/** Other sizes of partitions are for tests. */
+export const log = (schema: SchemaName, sizes: PartitionSizes = defaultSizes): string => logOf(schema) + partitions(schema, sizes)
+
+const logOf = ({ name, sql: s }: SchemaName): string => `
 CREATE TABLE ${s}.migration (version integer PRIMARY KEY, name text NOT NULL, at_ms bigint NOT NULL);
 
 -- One row. What the log is a log of: it changes when the log may have become another (restored, promoted, moved).
@@ -41,10 +45,12 @@ CREATE TABLE ${s}.event (
   time_ms bigint NOT NULL,
   PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
-CREATE INDEX event_xid ON ${s}.event (xid, id);
 CREATE INDEX event_key ON ${s}.event (key, sequence);
-CREATE INDEX event_event_id ON ${s}.event (event_id);
 CREATE INDEX event_correlation ON ${s}.event (correlation_id) WHERE correlation_id IS NOT NULL;
+-- Both grow with time: ids are UUIDv7, transactions are counted. A summary of each few pages finds what is asked for now and
+-- then, and costs an append next to nothing.
+CREATE INDEX event_event_id ON ${s}.event USING brin (event_id) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX event_xid ON ${s}.event USING brin ((xid::text::bigint)) WITH (pages_per_range = 16, autosummarize = on);
 
 -- The key's lock and counter: the row is locked until the transaction that appends has ended. Kept for ever.
 CREATE TABLE ${s}.key_head (key text COLLATE "C" PRIMARY KEY, sequence bigint NOT NULL) WITH (fillfactor = 70);
@@ -54,14 +60,15 @@ CREATE TABLE ${s}.key_dropped (
   key text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL, sequence bigint NOT NULL, PRIMARY KEY (key, type)
 );
 
--- The place of each committed event, gapless from 1 (P2). Written by the tick alone; what every reader reads.
-CREATE TABLE ${s}.position (
+-- The places of committed events, gapless from 1 (P2), as runs: the event with id + n has the position + n. Written by the tick
+-- alone; what every reader reads.
+CREATE TABLE ${s}.run (
   position bigint NOT NULL,
   id bigint NOT NULL,
-  slot smallint NOT NULL,
+  events integer NOT NULL,
   PRIMARY KEY (position)
 ) PARTITION BY RANGE (position);
-CREATE INDEX position_id ON ${s}.position (id);
+CREATE INDEX run_id ON ${s}.run (id);
 
 -- How far the tick has come; the row with the highest n. Rows are added and never changed, so that a snapshot that somebody
 -- holds open for an hour costs nothing here.
@@ -70,13 +77,23 @@ CREATE TABLE ${s}.sequencer (
   head bigint NOT NULL,
   -- Every transaction that has ended for this snapshot is numbered.
   done pg_snapshot NOT NULL,
-  -- A difference that is numbered in parts: up to which snapshot, and the last id so far.
+  -- Ids of transactions that it does not know of are after this …
+  mark bigint NOT NULL,
+  -- … and those of transactions whose own id is higher than that of the one that wrote this row, after this.
+  next_mark bigint NOT NULL,
+  -- Those that were open, and after which id each one's may be.
+  open xid8[] NOT NULL,
+  open_marks bigint[] NOT NULL,
+  -- A difference that is numbered in parts: up to which snapshot, its mark, and the last id so far.
   target pg_snapshot,
+  target_mark bigint,
   last_id bigint,
   -- Ids up to here were numbered by a resync, whatever their transaction ids say.
   floor bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
-INSERT INTO ${s}.sequencer (n, head, done, floor) VALUES (1, 0, pg_current_snapshot(), 0);
+INSERT INTO ${s}.sequencer (n, head, done, mark, next_mark, open, open_marks, floor)
+SELECT 1, 0, snapshot, 0, 0, xids, array_fill(0::bigint, ARRAY[cardinality(xids)]), 0
+FROM pg_current_snapshot() AS snapshot, LATERAL (SELECT ARRAY(SELECT pg_snapshot_xip(snapshot)) AS xids) x;
 
 CREATE TABLE ${s}.event_type (type text COLLATE "C" NOT NULL, version integer NOT NULL, PRIMARY KEY (type, version));
 
@@ -182,10 +199,31 @@ END $$;
 -- The name of the one who may tick; transaction-level, so that it works behind a pooler.
 CREATE FUNCTION ${s}.tick_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT hashtextextended('pabal tick ' || '${name}', 0) $$;
 
+-- The last id that was taken: whoever takes one later gets a higher one.
+CREATE FUNCTION ${s}.last_id() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+  SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM ${s}.event_id
+$$;
+
+-- Gives these ids, in their order, the positions after the head.
+CREATE FUNCTION ${s}.number(head bigint, ids bigint[]) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO ${s}.run (position, id, events)
+  SELECT head + min(n), min(id), count(*) FROM unnest(ids) WITH ORDINALITY AS i (id, n) GROUP BY id - n ORDER BY min(n)
+$$;
+
+-- Events of transactions that were open for long: their ids may be far back, so they are found by their transactions.
+CREATE FUNCTION ${s}.ids_of(xids xid8[], after bigint) RETURNS SETOF bigint LANGUAGE plpgsql
+  SET enable_seqscan = off SET jit = off
+AS $$
+BEGIN
+  RETURN QUERY SELECT e.id FROM ${s}.event e WHERE e.xid::text::bigint = ANY (xids::text[]::bigint[]) AND e.id > after;
+END $$;
+
 -- Gives positions to what was committed since the last tick, at most \`most\` events. Returns how many; \`most\` means that there
 -- may be more, -1 that somebody else is at it. Complete and once: a transaction that has ended is in exactly one difference of
 -- successive snapshots. In order: ids are taken under the lock of the key, and a lock is given free after its transaction has
--- left the running ones, so whatever snapshot shows the second of a key shows the first.
+-- left the running ones, so whatever snapshot shows the second of a key shows the first. Marks bound where to look: events take
+-- ids after their transaction has its own, so those of transactions younger than a tick's have ids after the last one before it.
+-- A snapshot does not tell which transactions beyond its end are running; all of them are younger than the tick before it.
 CREATE FUNCTION ${s}.tick(most integer DEFAULT 20000) RETURNS bigint LANGUAGE plpgsql
   SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan
@@ -193,9 +231,17 @@ AS $$
 DECLARE
   st ${s}.sequencer;
   upto pg_snapshot;
-  stragglers xid8[];
-  counted bigint;
-  last bigint;
+  upto_mark bigint;
+  fresh_mark bigint;
+  low bigint;
+  high bigint;
+  ended xid8[] := '{}';
+  long_ended xid8[] := '{}';
+  long_low bigint;
+  now_open xid8[];
+  now_marks bigint[];
+  ids bigint[];
+  counted integer;
 BEGIN
   IF pg_is_in_recovery() THEN
     RAISE EXCEPTION 'only the primary ticks' USING ERRCODE = '25006';
@@ -213,7 +259,9 @@ BEGIN
   END IF;
   -- A statement of its own, so that it sees what the last holder of the lock has committed.
   SELECT * INTO STRICT st FROM ${s}.sequencer ORDER BY n DESC LIMIT 1;
+  fresh_mark := ${s}.last_id();
   IF st.target IS NULL THEN
+    upto_mark := st.next_mark;
     upto := pg_current_snapshot();
     IF pg_snapshot_xmax(upto) < pg_snapshot_xmax(st.done) THEN
       RAISE EXCEPTION 'transaction ids went back from % to %: this is another server than before', pg_snapshot_xmax(st.done), pg_snapshot_xmax(upto)
@@ -222,49 +270,59 @@ BEGIN
     IF upto::text = st.done::text THEN
       RETURN 0;
     END IF;
-  ELSE
-    upto := st.target;
-  END IF;
-  stragglers := ARRAY(SELECT pg_snapshot_xip(st.done));
-  IF st.last_id IS NULL THEN
-    INSERT INTO ${s}.position (position, id, slot)
-    SELECT st.head + row_number() OVER (ORDER BY c.id), c.id, c.slot FROM (
-      SELECT d.id, d.slot FROM (
-        SELECT e.id, e.slot, e.xid FROM ${s}.event e
-        WHERE e.xid >= pg_snapshot_xmax(st.done) AND e.xid < pg_snapshot_xmax(upto) AND e.id > st.floor
-        UNION ALL
-        SELECT e.id, e.slot, e.xid FROM ${s}.event e WHERE e.xid = ANY (stragglers) AND e.id > st.floor
-      ) d
-      WHERE pg_visible_in_snapshot(d.xid, upto)
-      ORDER BY d.id LIMIT most
-    ) c;
+    low := st.mark;
+    FOR i IN 1 .. cardinality(st.open) LOOP
+      IF pg_visible_in_snapshot(st.open[i], upto) THEN
+        IF st.open_marks[i] < st.mark - ${stragglerIds} THEN
+          long_ended := long_ended || st.open[i];
+          long_low := least(long_low, st.open_marks[i]);
+        ELSE
+          ended := ended || st.open[i];
+          low := least(low, st.open_marks[i]);
+        END IF;
+      END IF;
+    END LOOP;
   ELSE
     -- A part of a long difference: on from the last id, so that each part reads only itself.
-    INSERT INTO ${s}.position (position, id, slot)
-    SELECT st.head + row_number() OVER (ORDER BY c.id), c.id, c.slot FROM (
-      SELECT e.id, e.slot FROM ${s}.event e
-      WHERE e.id > greatest(st.last_id, st.floor)
-        AND ((e.xid >= pg_snapshot_xmax(st.done) AND e.xid < pg_snapshot_xmax(upto)) OR e.xid = ANY (stragglers))
-        AND pg_visible_in_snapshot(e.xid, upto)
-      ORDER BY e.id LIMIT most
-    ) c;
+    upto := st.target;
+    upto_mark := st.target_mark;
+    low := st.last_id;
+    ended := st.open;
   END IF;
-  GET DIAGNOSTICS counted = ROW_COUNT;
-  -- Nothing to say: the next difference begins where this one did.
-  IF counted = 0 AND st.target IS NULL THEN
+  low := greatest(low, st.floor);
+  high := ${s}.last_id();
+  ids := ARRAY(
+    SELECT e.id FROM ${s}.event e
+    WHERE e.id > low AND e.id <= high
+      AND ((e.xid >= pg_snapshot_xmax(st.done) AND e.xid < pg_snapshot_xmax(upto)) OR e.xid = ANY (ended))
+      AND pg_visible_in_snapshot(e.xid, upto)
+    ORDER BY e.id LIMIT most
+  );
+  IF cardinality(long_ended) > 0 THEN
+    ids := ARRAY(
+      SELECT i FROM (SELECT unnest(ids) UNION SELECT ${s}.ids_of(long_ended, greatest(long_low, st.floor))) AS found (i)
+      ORDER BY i LIMIT most
+    );
+  END IF;
+  counted := cardinality(ids);
+  -- Nothing to say: the next difference begins where this one did, unless much is under way that need not be looked at again.
+  IF counted = 0 AND st.target IS NULL AND fresh_mark - st.mark < ${stragglerIds / 20} THEN
     RETURN 0;
   END IF;
-  IF counted < most THEN
-    INSERT INTO ${s}.sequencer (n, head, done, floor) VALUES (st.n + 1, st.head + counted, upto, st.floor);
-  ELSE
-    SELECT p.id INTO STRICT last FROM ${s}.position p WHERE p.position = st.head + counted;
-    INSERT INTO ${s}.sequencer (n, head, done, target, last_id, floor)
-    VALUES (st.n + 1, st.head + counted, st.done, upto, last, st.floor);
-  END IF;
-  DELETE FROM ${s}.sequencer WHERE n > st.n - 40 AND n < st.n - 10;
   IF counted > 0 THEN
+    PERFORM ${s}.number(st.head, ids);
     PERFORM pg_notify('pabal', '${name}');
   END IF;
+  IF counted < most THEN
+    SELECT coalesce(array_agg(x), '{}'), coalesce(array_agg(coalesce(st.open_marks[array_position(st.open, x)], st.mark)), '{}')
+    INTO now_open, now_marks FROM pg_snapshot_xip(upto) x;
+    INSERT INTO ${s}.sequencer (n, head, done, mark, next_mark, open, open_marks, floor)
+    VALUES (st.n + 1, st.head + counted, upto, upto_mark, fresh_mark, now_open, now_marks, st.floor);
+  ELSE
+    INSERT INTO ${s}.sequencer (n, head, done, mark, next_mark, open, open_marks, target, target_mark, last_id, floor)
+    VALUES (st.n + 1, st.head + counted, st.done, st.mark, fresh_mark, st.open, st.open_marks, upto, upto_mark, ids[counted], st.floor);
+  END IF;
+  DELETE FROM ${s}.sequencer WHERE n > st.n - 40 AND n < st.n - 10;
   RETURN counted;
 END $$;
 
@@ -273,53 +331,30 @@ END $$;
 CREATE FUNCTION ${s}.resync(new_incarnation text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   st ${s}.sequencer;
-  counted bigint;
+  ids bigint[];
   top bigint;
 BEGIN
   LOCK TABLE ${s}.event IN SHARE MODE;
   PERFORM pg_advisory_xact_lock(${s}.tick_lock());
   SELECT * INTO STRICT st FROM ${s}.sequencer ORDER BY n DESC LIMIT 1;
   SELECT coalesce(max(id), 0) INTO top FROM ${s}.event;
-  IF (SELECT last_value FROM ${s}.event_id) < top THEN
+  IF ${s}.last_id() < top THEN
     PERFORM setval('${s}.event_id', top);
   END IF;
   PERFORM ${s}.create_partitions();
-  INSERT INTO ${s}.position (position, id, slot)
-  SELECT st.head + row_number() OVER (ORDER BY e.id), e.id, e.slot FROM ${s}.event e
-  WHERE NOT EXISTS (SELECT 1 FROM ${s}.position p WHERE p.id = e.id);
-  GET DIAGNOSTICS counted = ROW_COUNT;
+  ids := ARRAY(
+    SELECT e.id FROM ${s}.event e WHERE NOT EXISTS (
+      SELECT 1 FROM (SELECT r.id, r.events FROM ${s}.run r WHERE r.id <= e.id ORDER BY r.id DESC LIMIT 1) r WHERE e.id < r.id + r.events
+    ) ORDER BY e.id
+  );
+  PERFORM ${s}.number(st.head, ids);
   DELETE FROM ${s}.sequencer;
-  INSERT INTO ${s}.sequencer (n, head, done, floor) VALUES (st.n + 1, st.head + counted, pg_current_snapshot(), top);
+  INSERT INTO ${s}.sequencer (n, head, done, mark, next_mark, open, open_marks, floor)
+  SELECT st.n + 1, st.head + cardinality(ids), snapshot, ${s}.last_id(), ${s}.last_id(), xids, array_fill(${s}.last_id(), ARRAY[cardinality(xids)]), ${s}.last_id()
+  FROM pg_current_snapshot() AS snapshot, LATERAL (SELECT ARRAY(SELECT pg_snapshot_xip(snapshot)) AS xids) x;
+  -- Nobody who was open then is here.
+  UPDATE ${s}.closed_partition SET through = st.head + cardinality(ids) WHERE through IS NULL;
   UPDATE ${s}.meta SET incarnation = new_incarnation;
-  RETURN counted;
-END $$;
-
--- Keeps partitions ahead of the last id and the last position. Attached, not created in place: appends are not held up.
-CREATE FUNCTION ${s}.create_partitions() RETURNS integer LANGUAGE plpgsql AS $$
-DECLARE
-  made integer := 0;
-  next_id bigint := (SELECT last_value FROM ${s}.event_id);
-  next_position bigint := (SELECT head FROM ${s}.sequencer ORDER BY n DESC LIMIT 1);
-  part text;
-BEGIN
-  FOR i IN next_id / ${partition.events} .. next_id / ${partition.events} + ${partition.ahead} LOOP
-    part := format('event_%s', i);
-    IF to_regclass(format('%I.%I', '${name}', part)) IS NULL THEN
-      EXECUTE format('CREATE TABLE ${s}.%I (LIKE ${s}.event INCLUDING DEFAULTS)', part);
-      EXECUTE format('ALTER TABLE ${s}.event ATTACH PARTITION ${s}.%I FOR VALUES FROM (%s) TO (%s)',
-        part, i * ${partition.events}, (i + 1) * ${partition.events});
-      made := made + 1;
-    END IF;
-  END LOOP;
-  FOR i IN next_position / ${partition.positions} .. next_position / ${partition.positions} + ${partition.ahead - 1} LOOP
-    part := format('position_%s', i);
-    IF to_regclass(format('%I.%I', '${name}', part)) IS NULL THEN
-      EXECUTE format('CREATE TABLE ${s}.%I (LIKE ${s}.position INCLUDING DEFAULTS)', part);
-      EXECUTE format('ALTER TABLE ${s}.position ATTACH PARTITION ${s}.%I FOR VALUES FROM (%s) TO (%s)',
-        part, i * ${partition.positions}, (i + 1) * ${partition.positions});
-      made := made + 1;
-    END IF;
-  END LOOP;
-  RETURN made;
+  RETURN cardinality(ids);
 END $$;
 `
