@@ -2,6 +2,6 @@
 
 import { join } from 'node:path'
 import { env } from 'node:process'
-import { createShop } from './examples/shop/app.ts'
+import { openOperatedApp } from './examples/shop/operated-app.ts'
 
-export default () => createShop({ data: env['SHOP_DATA'] ?? join(import.meta.dirname, '.data/shop') }).app
+export default () => openOperatedApp({ data: env['SHOP_DATA'] ?? join(import.meta.dirname, '.data/shop') })

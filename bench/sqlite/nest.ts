@@ -1,20 +1,10 @@
 /** The EventBus of `@nestjs/cqrs` with three handlers, as Nest wires it. Its packages are the bench's own, installed on demand. */
 
-import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { install } from '../competitors.ts'
 
 const folder = join(import.meta.dirname, '..')
-
-const install = (): void => {
-  if (existsSync(join(folder, 'node_modules/@nestjs/cqrs'))) return
-  process.stderr.write('installing what pabal is compared with …\n')
-  const { status } = spawnSync('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  if (status !== 0) throw new Error('npm ci --prefix bench failed')
-}
 
 // The small part of their types that is used here: the repository is checked without them being installed.
 type Decorate = (target: object) => void

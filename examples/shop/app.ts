@@ -2,31 +2,36 @@
 
 import { join } from 'node:path'
 import { type App, type AppOptions, createApp, inProcess } from 'pabal'
-import { kysely } from 'pabal/kysely'
-import { sqlite } from 'pabal/sqlite'
+import { type Databases, files } from './databases.ts'
+import { createDeliveryProcess, type DeliveryProcess, type DeliveryService } from './delivery-process.ts'
 import { type AddressService, createAddressService } from './delivery/address-service.ts'
 import { delivery } from './delivery/context.ts'
 import { forwardAddress, shipOrder } from './delivery/handlers.ts'
-import { createDeliveryTables, type DeliveryTables } from './delivery/tables.ts'
+import { createDeliveryTables } from './delivery/tables.ts'
 import { notification } from './notification/context.ts'
 import { composeNotification, sendNotification } from './notification/handlers.ts'
 import { type Notification, type NotificationFile, openNotificationFile } from './notification-file.ts'
+import { openDatabases, type StoreOptions } from './open-databases.ts'
 import { ordering } from './ordering/context.ts'
 import { orderingHandlers } from './ordering/handlers.ts'
-import { createOrderingTables, type OrderingTables } from './ordering/tables.ts'
+import { createOrderingTables } from './ordering/tables.ts'
 import { payment } from './payment/context.ts'
 import { paymentHandlers } from './payment/handlers.ts'
-import { createPaymentTables, type PaymentTables } from './payment/tables.ts'
+import { createPaymentTables } from './payment/tables.ts'
 import { reporting } from './reporting/context.ts'
 import { addUpSales } from './reporting/handlers.ts'
-import { createReportingTables, type ReportingTables } from './reporting/tables.ts'
+import { createReportingTables } from './reporting/tables.ts'
 import { warehouse } from './warehouse/context.ts'
 import { warehouseHandlers } from './warehouse/handlers.ts'
-import { createWarehouseTables, type WarehouseTables } from './warehouse/tables.ts'
+import { createWarehouseTables } from './warehouse/tables.ts'
 
 export interface ShopOptions extends Pick<AppOptions, 'onWarning'> {
   /** The folder of everything that the shop keeps. */
   readonly data: string
+  /** Where the contexts live; closed with the shop. Default: files in that folder. */
+  readonly databases?: Databases | undefined
+  /** A delivery service that runs elsewhere. Default: a process of this shop. */
+  readonly deliveryService?: DeliveryService | undefined
   /** The order whose shipping fails. */
   readonly failKey?: string | undefined
   /** How slow the external delivery service is, in milliseconds. Default 0. */
@@ -38,6 +43,8 @@ export interface ShopOptions extends Pick<AppOptions, 'onWarning'> {
 export interface Shop extends AsyncDisposable {
   readonly app: App
   readonly addressService: AddressService
+  readonly deliveryProcess: DeliveryProcess
+  readonly databases: Databases
   readonly notificationPath: string
 }
 
@@ -46,62 +53,58 @@ const payloadBytes = 16 * 1024 * 1024
 
 export function createShop(options: ShopOptions): Shop {
   const { data, failKey, deliveryLatencyMs = 0, deliveryFailRate = 0, onWarning } = options
-  const database = (name: string) => sqlite(join(data, `${name}.db`))
+  const { databases = files(data) } = options
   const notificationPath = join(data, 'notifications.jsonl')
   const notifications = createNotifications(notificationPath)
-  const addressService = createAddressService({
+  const deliveryProcess = createDeliveryProcess({
     file: join(data, 'delivery-service.jsonl'),
     latencyMs: deliveryLatencyMs,
     failRate: deliveryFailRate,
   })
+  const { deliveryService = deliveryProcess } = options
+  const addressService = createAddressService(() => deliveryService.url())
 
   const app = createApp({
     contexts: [
-      ordering.with({
-        store: kysely<OrderingTables>(database('ordering')),
-        handlers: orderingHandlers,
-        prepare: createOrderingTables,
-      }),
-      payment.with({
-        store: kysely<PaymentTables>(database('payment')),
-        handlers: paymentHandlers,
-        prepare: createPaymentTables,
-      }),
-      warehouse.with({
-        store: kysely<WarehouseTables>(database('warehouse')),
-        handlers: warehouseHandlers,
-        prepare: createWarehouseTables,
-      }),
+      ordering.with({ ...databases.of('ordering', createOrderingTables), handlers: orderingHandlers }),
+      payment.with({ ...databases.of('payment', createPaymentTables), handlers: paymentHandlers }),
+      warehouse.with({ ...databases.of('warehouse', createWarehouseTables), handlers: warehouseHandlers }),
       delivery.with({
-        store: kysely<DeliveryTables>(database('delivery')),
+        ...databases.of('delivery', createDeliveryTables),
         handlers: [shipOrder(failKey), forwardAddress(addressService)],
-        prepare: createDeliveryTables,
       }),
       notification.with({
-        store: kysely<Record<never, never>>(database('notification')),
+        ...databases.of<Record<never, never>>('notification'),
         handlers: [composeNotification, sendNotification(notifications)],
       }),
-      reporting.with({
-        store: kysely<ReportingTables>(database('reporting')),
-        handlers: [addUpSales],
-        prepare: createReportingTables,
-      }),
+      reporting.with({ ...databases.of('reporting', createReportingTables), handlers: [addUpSales] }),
     ],
     exchange: inProcess(),
     limits: { payloadBytes },
     ...(onWarning === undefined ? {} : { onWarning }),
   })
 
+  const close = async () => {
+    try {
+      await app.stop()
+    } finally {
+      await Promise.all([deliveryProcess, notifications, databases].map((part) => part[Symbol.asyncDispose]()))
+    }
+  }
+  let closing: Promise<void> | undefined
   return {
     app,
     addressService,
+    deliveryProcess,
+    databases,
     notificationPath,
-    async [Symbol.asyncDispose]() {
-      await app.stop()
-      await Promise.all([addressService, notifications].map((outside) => outside[Symbol.asyncDispose]()))
-    },
+    [Symbol.asyncDispose]: () => (closing ??= close()),
   }
 }
+
+/** The shop of a folder, wherever that says it lives. @throws ShopStoreError */
+export const openShopAt = async (options: Omit<ShopOptions, 'databases'> & StoreOptions): Promise<Shop> =>
+  createShop({ ...options, databases: await openDatabases(options) })
 
 /** Opened at the first message: who only looks at the shop needs no file. */
 function createNotifications(path: string): NotificationFile {

@@ -1,9 +1,10 @@
 /** What the shop's own commands do, beside a running shop or without one: look at lists, cancel an order, change an address. */
 
 import { isPabalError } from 'pabal'
-import { createShop, type Shop } from './app.ts'
+import { openShopAt, type Shop } from './app.ts'
 import { CancelOrder, ChangeAddress } from './contracts/ordering.ts'
 import { pounds } from './money.ts'
+import type { StoreOptions } from './open-databases.ts'
 import { ordering } from './ordering/context.ts'
 import { listOrders, listRefused, listRefusedRows, listUnmatched } from './ordering/queries.ts'
 import { reporting } from './reporting/context.ts'
@@ -11,8 +12,7 @@ import { listSales } from './reporting/queries.ts'
 import { exitCodes, warn } from './shop-error.ts'
 import { type Row, tableOf } from './table.ts'
 
-export interface DeskOptions {
-  readonly data: string
+export interface DeskOptions extends Pick<StoreOptions, 'data' | 'store'> {
   /** Rows as JSON lines. */
   readonly json: boolean
 }
@@ -21,10 +21,10 @@ export interface DeskOptions {
 const patienceMs = 20_000
 
 export async function showOrders(
-  { data, json }: DeskOptions,
+  { data, store, json }: DeskOptions,
   filter: { customer?: string; limit: number },
 ): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const orders = await shop.app
     .context(ordering)
     .read(({ tx }) => listOrders(tx, { customerId: filter.customer, limit: filter.limit }))
@@ -32,10 +32,10 @@ export async function showOrders(
 }
 
 export async function showRefused(
-  { data, json }: DeskOptions,
+  { data, store, json }: DeskOptions,
   filter: { reason?: string; limit: number },
 ): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const { app } = shop
   if (filter.reason === 'bad-row')
     return print(json, await app.context(ordering).read(({ tx }) => listRefusedRows(tx, filter)), (row) => row)
@@ -47,14 +47,14 @@ export async function showRefused(
   return print(json, parsed, ({ lines, ...invoice }) => ({ ...invoice, lines: lines.length }))
 }
 
-export async function showUnmatched({ data, json }: DeskOptions, filter: { limit: number }): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+export async function showUnmatched({ data, store, json }: DeskOptions, filter: { limit: number }): Promise<number> {
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const lines = await shop.app.context(ordering).read(({ tx }) => listUnmatched(tx, filter))
   return print(json, lines, ({ refundedPence, ...line }) => ({ ...line, refunded: pounds(refundedPence) }))
 }
 
-export async function showReport({ data, json }: DeskOptions, by: 'day' | 'country'): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+export async function showReport({ data, store, json }: DeskOptions, by: 'day' | 'country'): Promise<number> {
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const sales = await shop.app.context(reporting).read(({ tx }) => listSales(tx, by))
   return print(json, sales, ({ revenue_pence, refund_pence, ...row }) => ({
     ...row,
@@ -63,8 +63,8 @@ export async function showReport({ data, json }: DeskOptions, by: 'day' | 'count
   }))
 }
 
-export async function cancel({ data }: DeskOptions, orderId: string): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+export async function cancel({ data, store }: DeskOptions, orderId: string): Promise<number> {
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const sent = await shop.app.send(CancelOrder, { orderId })
   if (!sent.ok) {
     const { refusal } = sent
@@ -78,8 +78,8 @@ export async function cancel({ data }: DeskOptions, orderId: string): Promise<nu
   return await untilHandled(shop)
 }
 
-export async function changeAddress({ data }: DeskOptions, orderId: string, address: string): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+export async function changeAddress({ data, store }: DeskOptions, orderId: string, address: string): Promise<number> {
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const sent = await shop.app.send(ChangeAddress, { orderId, address })
   if (!sent.ok)
     return refuse(
@@ -92,8 +92,8 @@ export async function changeAddress({ data }: DeskOptions, orderId: string, addr
   return exitCode
 }
 
-export async function showAddress({ data }: DeskOptions, orderId: string): Promise<number> {
-  await using shop = createShop({ data, onWarning: warn })
+export async function showAddress({ data, store }: DeskOptions, orderId: string): Promise<number> {
+  await using shop = await openShopAt({ data, store, onWarning: warn })
   const known = await shop.addressService.get(orderId)
   if (known === undefined) return refuse(`The delivery service knows no address of order ${orderId}.`)
   process.stdout.write(`${known.address}\n`)

@@ -1,8 +1,8 @@
-import { appendFile, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { type JsonLine, openJsonLines, readJsonLines } from './json-lines.ts'
 
 async function newPath(): Promise<string> {
@@ -73,6 +73,22 @@ describe('a file of JSON lines', () => {
     await appendFile(path, '{"n":2')
     await lines.append([{ n: 3 }])
     expect(await readFile(path, 'utf8')).toBe('{"n":1}\n{"n":2\n{"n":3}\n')
+  })
+
+  it('appends again what another process, dying between our look and our write, has torn off with it', async () => {
+    const path = await newPath()
+    await using lines = await openJsonLines(path)
+    await lines.append([{ n: 1 }])
+    const handle = await open(path)
+    const files = Object.getPrototypeOf(handle) as { write: (text: string) => Promise<unknown> }
+    await handle.close()
+    const { write } = files
+    vi.spyOn(files, 'write').mockImplementationOnce(async function (this: unknown, text) {
+      await appendFile(path, '{"n":2')
+      return write.call(this, text)
+    })
+    await lines.append([{ n: 3 }, { n: 4 }])
+    expect(await valuesIn(path)).toEqual([{ n: 1 }, { n: 4 }, { n: 3 }, { n: 4 }])
   })
 
   it('swallows the next line if a torn one is not mended: the guard is needed', async () => {

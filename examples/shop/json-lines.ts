@@ -40,10 +40,9 @@ export async function openJsonLines(path: string): Promise<JsonLines> {
       const batch = waiting
       waiting = []
       try {
-        // Before every batch: this or another process may have died, or run out of disk, in the middle of a line.
-        const repair = (await endsInTornLine(file)) ? '\n' : ''
-        await file.appendFile(repair + batch.map(({ text }) => text).join(''))
-        await file.datasync()
+        const text = batch.map((one) => one.text).join('')
+        // Another process may die in the middle of a line at any time, and with it goes the first one of ours.
+        while (!(await appendAtLineStart(file, text))) continue
         for (const { resolve } of batch) resolve()
       } catch (error) {
         for (const { reject } of batch) reject(error)
@@ -123,6 +122,19 @@ function parseLine(text: string): JsonLine {
   } catch {
     return { torn: true, text }
   }
+}
+
+/** False: the text is there, but behind a torn line. */
+async function appendAtLineStart(file: FileHandle, text: string): Promise<boolean> {
+  const repair = (await endsInTornLine(file)) ? '\n' : ''
+  const { size } = await file.stat()
+  await file.write(repair + text)
+  await file.datasync()
+  const from = Math.max(0, size - 1)
+  const { buffer, bytesRead } = await file.read(Buffer.alloc((await file.stat()).size - from), 0, null, from)
+  const at = buffer.subarray(0, bytesRead).indexOf(text)
+  if (at === -1) throw new Error('what was appended to the file is not in it')
+  return from + at === 0 || buffer[at - 1] === newline
 }
 
 async function endsInTornLine(file: FileHandle): Promise<boolean> {

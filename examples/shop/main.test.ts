@@ -8,20 +8,11 @@ import { describe, expect, it } from 'vitest'
 import { eventually } from '../../test/support/eventually.ts'
 import { createShop } from './app.ts'
 import { ChangeAddress } from './contracts/ordering.ts'
-import type { Figures } from './figures.ts'
 import { halfYearFile, header, writeTestFile } from './retail/testing.ts'
 import { tell } from './shop-error.ts'
-import { firstWeek } from './testing/ledger.ts'
+import { firstWeekOfShop as week } from './testing/ledger.ts'
 import { runPabal, runShop, startShop } from './testing/shop-process.ts'
 import { line, newFolder, place } from './testing/test-shop.ts'
-
-const week: Figures = {
-  ...firstWeek,
-  shipped: firstWeek.orders - firstWeek.declined,
-  notifications: firstWeek.orders + firstWeek.returns,
-  events: 3_133,
-  deadLetters: 0,
-}
 
 const importWeek = (data: string, ...more: string[]) => ['--data', data, '--once', '--json', ...more]
 

@@ -11,13 +11,16 @@ import {
   showReport,
   showUnmatched,
 } from './desk.ts'
+import { givenStore, isPostgres } from './open-databases.ts'
 import { exitCodes, tell } from './shop-error.ts'
 import { start } from './start.ts'
-import { defaultData } from './summary.ts'
+import { defaultData, defaultPostgresData } from './summary.ts'
 
 interface RootOptions {
-  readonly data: string
+  readonly data?: string
+  readonly store?: string
   readonly orders?: string
+  readonly workers?: number
   readonly once?: true
   readonly json?: true
   readonly failKey?: string
@@ -27,6 +30,10 @@ interface RootOptions {
 
 const wholeNumber = (text: string): number => {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 0.')
+  return Number(text)
+}
+const workerNumber = (text: string): number => {
+  if (!/^[1-8]$/.test(text)) throw new InvalidArgumentError('It must be a number from 1 to 8.')
   return Number(text)
 }
 const share = (text: string): number => {
@@ -40,20 +47,31 @@ const limit = () => new Option('--limit <rows>', 'at most so many rows').argPars
 async function run(args: readonly string[]): Promise<number> {
   let exitCode: number = exitCodes.ok
   const program = new Command('shop')
-  const desk = (): DeskOptions => ({
-    data: program.opts<RootOptions>().data,
-    json: program.opts<RootOptions>().json === true,
-  })
+  const place = () => {
+    const { store = givenStore(), data = isPostgres(store) ? defaultPostgresData : defaultData } =
+      program.opts<RootOptions>()
+    return { data, store }
+  }
+  const desk = (): DeskOptions => ({ ...place(), json: program.opts<RootOptions>().json === true })
   const answer = async (code: Promise<number>) => {
     exitCode = await code
   }
 
   program
     .description('A shop of six contexts, run on real retail orders.')
-    .option('--data <folder>', 'where the shop keeps everything', defaultData)
+    .option(
+      '--data <folder>',
+      `where the shop keeps everything; default: ${defaultData}, with Postgres ${defaultPostgresData}`,
+    )
+    .option('--store <store>', 'sqlite; postgres: one of its own, from npm; or postgres://…, also as SHOP_STORE')
     .option(
       '--orders <file>',
       'import this retail file (CSV, plain or gzipped), whole; default: the first trading week',
+    )
+    .addOption(
+      new Option('--workers <n>', 'with Postgres: let so many processes, 1 to 8, run the handlers').argParser(
+        workerNumber,
+      ),
     )
     .option('--once', 'exit when everything is settled')
     .option('--json', 'print one JSON line of figures (of rows, with a list)')
@@ -76,7 +94,7 @@ async function run(args: readonly string[]): Promise<number> {
     .exitOverride()
     .action(async () => {
       const { once = false, json = false, ...options } = program.opts<RootOptions>()
-      await answer(start({ ...options, once, json }))
+      await answer(start({ ...options, ...place(), once, json }))
     })
   program
     .command('orders')
@@ -130,8 +148,8 @@ const exitCodeHelp = `
 Exit codes:
   0    done; parked keys are in the figures (deadLetters) and change no exit code
   1    failed, or the file could not be read to its end: what came before is kept and settled
-  2    the command line is not understood
-  3    a database cannot be opened, is locked or read-only
+  2    the command line is not understood, or the folder's shop is on another store
+  3    a database cannot be reached or opened, is locked or read-only
   130  interrupted before everything was settled (with --once); run it again to go on`
 
 try {

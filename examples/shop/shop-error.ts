@@ -2,6 +2,7 @@
 
 import { isPabalError } from 'pabal'
 import { ShopInputError } from './retail/input-error.ts'
+import { ShopStoreError } from './store-error.ts'
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3 } as const
 
@@ -17,6 +18,11 @@ export const warn = (what: string, error: unknown): void =>
 export function tell(error: unknown): Told {
   if (error instanceof ShopInputError)
     return { text: `${error.code}: ${error.message}\n  remedy: ${error.remedy}`, exitCode: exitCodes.failed }
+  if (error instanceof ShopStoreError)
+    return {
+      text: `${error.code}: ${error.message}\n  remedy: ${error.remedy}`,
+      exitCode: error.isUsage ? exitCodes.usage : exitCodes.unreachable,
+    }
   if (isPabalError(error))
     return {
       text: `${error.message}\n  remedy: ${error.remedy}`,

@@ -2,17 +2,24 @@
 
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { createShop, type ShopOptions } from './app.ts'
+import { openShopAt, type Shop, type ShopOptions } from './app.ts'
 import { collectFigures, findExamples } from './figures.ts'
 import { type OrderFile, openOrderFile } from './import-orders.ts'
+import { ordering } from './ordering/context.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { ShopInputError } from './retail/input-error.ts'
 import { exitCodes, tell, warn } from './shop-error.ts'
+import { ShopStoreError } from './store-error.ts'
 import { summaryOf } from './summary.ts'
+import { startWorkers, type Workers } from './workers.ts'
 
-export interface StartOptions extends Omit<ShopOptions, 'onWarning'> {
+export interface StartOptions extends Omit<ShopOptions, 'databases' | 'deliveryService' | 'onWarning'> {
+  /** As `openDatabases` has it. */
+  readonly store?: string | undefined
   /** A retail file, whole. Default: the first trading week of the bundled one. */
   readonly orders?: string | undefined
+  /** Processes that run the handlers, which this one then does not. */
+  readonly workers?: number | undefined
   /** Exit when everything is settled. */
   readonly once: boolean
   /** One JSON line in place of the summary. */
@@ -29,8 +36,8 @@ export async function start(options: StartOptions): Promise<number> {
   try {
     const progress = progressOf(options)
     const file = await openOrders(options, progress, signal)
-    await using shop = createShop({ ...options, onWarning: warn })
-    await shop.app.start()
+    await using shop = await openShopAt({ ...options, onWarning: warn })
+    await using handlers = await startHandlers(shop, options)
     const failure = await file.receive(shop.app).then(
       () => undefined,
       (error: unknown) => {
@@ -39,7 +46,7 @@ export async function start(options: StartOptions): Promise<number> {
         throw error
       },
     )
-    await orAborted(shop.app.settle(), signal)
+    await orAborted(handlers.settled(signal), signal)
     progress.end()
 
     const figures = await collectFigures(shop)
@@ -48,16 +55,44 @@ export async function start(options: StartOptions): Promise<number> {
     process.stdout.write(
       json
         ? `${JSON.stringify({ ...figures, seconds })}\n`
-        : summaryOf(figures, { seconds, data, isRunning: !isOnce, examples: await findExamples(shop) }),
+        : summaryOf(figures, {
+            seconds,
+            data,
+            notKept: shop.databases.notKept,
+            isRunning: !isOnce,
+            examples: await findExamples(shop),
+          }),
     )
     if (failure !== undefined) process.stderr.write(`${tell(failure).text}\n`)
-    if (!isOnce && !signal.aborted) await once(signal, 'abort')
+    if (!isOnce && !signal.aborted) await Promise.race([once(signal, 'abort'), handlers.failed])
     if (!isOnce && !json) process.stdout.write('  Closed.\n')
     return failure === undefined ? exitCodes.ok : exitCodes.failed
   } catch (error) {
     if (!signal.aborted) throw error
     return options.once ? interruptedCode() : exitCodes.ok
   }
+}
+
+/** Handlers that run. */
+type Handlers = Pick<Workers, 'settled' | 'failed' | typeof Symbol.asyncDispose>
+
+/** Here, or in processes of their own. */
+async function startHandlers(shop: Shop, { workers: count, data, failKey }: StartOptions): Promise<Handlers> {
+  if (count === undefined) {
+    await shop.app.start()
+    return {
+      settled: () => shop.app.settle(),
+      failed: new Promise(() => {}),
+      // They end with the shop.
+      async [Symbol.asyncDispose]() {},
+    }
+  }
+  const { connection } = shop.databases
+  if (connection === undefined)
+    throw new ShopStoreError('SHOP_STORE_WORKERS', 'The shop is on SQLite, where one process does the work.')
+  // Opens, so that the tables are there before the first worker looks for them.
+  await shop.app.context(ordering).read(() => undefined)
+  return startWorkers({ count, data, connection, failKey, shop })
 }
 
 const progressOf = ({ orders }: StartOptions): Progress =>

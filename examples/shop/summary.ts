@@ -4,22 +4,28 @@ import { resolve } from 'node:path'
 import { styleText } from 'node:util'
 import type { Examples, Figures } from './figures.ts'
 import { pounds } from './money.ts'
+import { givenStore } from './open-databases.ts'
 
 export interface SummaryOptions {
   readonly seconds: number
   readonly data: string
+  /** Where the databases are, if the folder does not keep how to get there. */
+  readonly notKept: string | undefined
   /** The shop stays open. */
   readonly isRunning: boolean
   readonly examples: Examples | undefined
 }
 
 export const defaultData = '.data/shop'
+/** Apart, so that one may have both. */
+export const defaultPostgresData = '.data/shop-postgres'
 
 const bold = (text: string) => styleText('bold', text, { stream: process.stdout })
 const dim = (text: string) => styleText('dim', text, { stream: process.stdout })
 const number = (value: number) => value.toLocaleString('en-GB')
 
-export function summaryOf(figures: Figures, { seconds, data, isRunning, examples }: SummaryOptions): string {
+export function summaryOf(figures: Figures, options: SummaryOptions): string {
+  const { seconds, data, notKept, isRunning, examples } = options
   const isDefault = resolve(data) === resolve(defaultData)
   const pabal = `${isDefault ? '' : `SHOP_DATA=${data} `}npm run -s pabal --`
   const shop = `npm start --${isDefault ? '' : ` --data ${data}`}`
@@ -32,9 +38,14 @@ export function summaryOf(figures: Figures, { seconds, data, isRunning, examples
     ),
     '',
     ...(figures.deadLetters > 0 ? section('what needs you', repair(pabal)) : []),
-    ...section('where to look', [...look(pabal, examples), ...lists(shop)]),
+    ...section('where to look', [...keys(notKept), ...look(pabal, examples), ...lists(shop)]),
     ...(isRunning ? section('what to try, in another terminal', attempts(shop, examples)) : []),
-    ...(isRunning ? [`  The shop is open. Ctrl+C closes it; everything is kept in ${data}.`, ''] : []),
+    ...(isRunning
+      ? [
+          `  The shop is open. Ctrl+C closes it; everything is kept in ${notKept === undefined ? '' : `${notKept} and `}${data}.`,
+          '',
+        ]
+      : []),
   ]
   return `${lines.join('\n')}\n`
 }
@@ -90,6 +101,12 @@ const look = (pabal: string, examples: Examples | undefined): Hint[] => [
       ] as const)),
   [`${pabal} log tail`, 'what happens from now on'],
 ]
+
+/** Unless the environment has it: what follows runs in it. */
+const keys = (notKept: string | undefined): Hint[] =>
+  notKept === undefined || givenStore() !== undefined
+    ? []
+    : [[`export SHOP_STORE=${notKept}`, 'first, with user and password: the shop keeps neither']]
 
 const lists = (shop: string): Hint[] => [
   [`${shop} report`, 'sales by day, or `report --by country`'],

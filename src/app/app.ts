@@ -220,6 +220,7 @@ class RunningApp {
     for (const subscription of opened.subscriptions) await subscription.register()
     await this.#nameOrphans(opened)
     for (const subscription of opened.subscriptions) subscription.run()
+    for (const broadcast of opened.broadcasts) await broadcast.run()
     this.#retaining = new AbortController()
     void this.#retain(opened, this.#retaining.signal)
   }
@@ -278,7 +279,10 @@ class RunningApp {
   async #rest(graceMs: number): Promise<void> {
     this.#retaining?.abort()
     const opened = await this.#opened
-    await Promise.all(opened?.subscriptions.map((subscription) => subscription.stop(graceMs)) ?? [])
+    await Promise.all([
+      ...(opened?.subscriptions.map((subscription) => subscription.stop(graceMs)) ?? []),
+      ...(opened?.broadcasts.map((broadcast) => broadcast.stop()) ?? []),
+    ])
   }
 
   stop({ graceMs = defaultGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {

@@ -132,7 +132,7 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
     for (const spec of specsOf(bound)) {
       if (isCommand(spec) || spec.kind !== 'consume') continue
       const found = feedsOf(bound, spec, [...contexts, ...remote])
-      if (isImmediate(spec)) checkSharedDatabase(bound, spec, found, contexts)
+      if (isImmediate(spec) && spec.phase === 'before-commit') checkSharedDatabase(bound, spec, found, contexts)
       feeds.set(spec, found)
     }
   return { contexts, remote, feeds }

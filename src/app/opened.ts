@@ -1,6 +1,7 @@
 /** The composition with its databases open: runtimes of the contexts, wired to each other. */
 
 import type { Bound } from '../context/definition.ts'
+import type { DurableSpec, ImmediateSpec } from '../context/handler.ts'
 import { ContextRuntime } from '../context/runtime.ts'
 import type { Environment } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
@@ -12,7 +13,8 @@ import { isOperatorType } from '../event/reserved.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
 import type { ContextStore, Database, Session } from '../store/store.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
-import { Bell, OwnLog } from '../subscription/source.ts'
+import { Broadcast } from '../subscription/broadcast.ts'
+import { Bell, type EventSource, OwnLog } from '../subscription/source.ts'
 import { Subscription } from '../subscription/subscription.ts'
 import { type Composition, isCommand, isDurable, isImmediate, nameOf, specsOf } from './composition.ts'
 
@@ -37,14 +39,18 @@ export interface OpenLog {
 export class OpenedApp {
   readonly runtimes: ReadonlyMap<string, ContextRuntime>
   readonly subscriptions: readonly Subscription[]
+  readonly broadcasts: readonly Broadcast[]
   readonly databases: readonly Database[]
   readonly logs: ReadonlyMap<string, OpenLog>
   /** Rings whenever a subscription has moved. */
   readonly progress: Bell
 
-  private constructor(parts: Pick<OpenedApp, 'runtimes' | 'subscriptions' | 'databases' | 'logs' | 'progress'>) {
+  private constructor(
+    parts: Pick<OpenedApp, 'runtimes' | 'subscriptions' | 'broadcasts' | 'databases' | 'logs' | 'progress'>,
+  ) {
     this.runtimes = parts.runtimes
     this.subscriptions = parts.subscriptions
+    this.broadcasts = parts.broadcasts
     this.databases = parts.databases
     this.logs = parts.logs
     this.progress = parts.progress
@@ -74,7 +80,17 @@ export class OpenedApp {
         runtimes.get(subscription.context)!.database.onNews((context) => {
           if (context === undefined || context === subscription.context) subscription.ring()
         })
-      return new OpenedApp({ runtimes, subscriptions, databases: [...databases.values()], logs, progress })
+      const broadcasts = composition.contexts.flatMap((bound) =>
+        broadcastsOf(bound, composition, runtimes, logs, options),
+      )
+      return new OpenedApp({
+        runtimes,
+        subscriptions,
+        broadcasts,
+        databases: [...databases.values()],
+        logs,
+        progress,
+      })
     } catch (error) {
       await Promise.allSettled([...databases.values()].map((database) => database.close()))
       throw error
@@ -130,7 +146,8 @@ const runtimeOf = (
 const prepare = async (runtime: ContextRuntime, bound: Bound, warn: OpenOptions['warn']): Promise<void> => {
   const { database, contextStore, store, entries, facts, name } = runtime
   const { prepare: own } = bound['~pabal']
-  if (own !== undefined) await database.transaction((session) => own(store.tx(session) as never))
+  if (own !== undefined)
+    await database.transaction((session) => own(store.tx(session) as never), { alone: `prepare ${name}` })
   const stored = await database.read((session) => contextStore.log.types(session))
   for (const { type, version } of stored) {
     if (isOperatorType(type) || facts.retired.includes(type)) continue
@@ -174,6 +191,7 @@ const wireImmediate = (composition: Composition, runtimes: ReadonlyMap<string, C
     const runtime = runtimes.get(nameOf(bound))!
     for (const spec of specsOf(bound)) {
       if (isCommand(spec)) runtime.commands.set(spec.command.type, spec)
+      else if (isImmediate(spec) && spec.phase === 'every-instance') continue
       else if (isImmediate(spec) && spec.phase === 'after-commit')
         for (const { type } of spec.definitions)
           add(runtime.afterCommit, type, { name: spec.name, handler: spec.handler as (event: unknown) => unknown })
@@ -203,7 +221,6 @@ const subscriptionsOf = (
   { limits, leaseMs, breaker, warn }: OpenOptions,
 ): Subscription[] => {
   const runtime = runtimes.get(nameOf(bound))!
-  const own = logs.get(nameOf(bound))!
   const options = {
     runtime,
     progress,
@@ -213,18 +230,46 @@ const subscriptionsOf = (
   }
   return specsOf(bound)
     .filter(isDurable)
-    .flatMap((spec) => {
-      if (spec.kind === 'on') {
-        const definitions = spec.definitions.map(({ type }) => runtime.entries.get(type) as EntryDefinition)
-        return [new Subscription({ ...options, spec, source: new OwnLog({ ...own, definitions }) })]
-      }
-      return composition.feeds.get(spec)!.map(({ producer, publications }) => {
-        const { database, store, bell } = logs.get(nameOf(producer))!
-        return new Subscription({
-          ...options,
-          spec,
-          source: new PublishedLog({ database, store, publications, limits, bell }),
-        })
-      })
-    })
+    .flatMap((spec) =>
+      sourcesOf(bound, spec, composition, runtimes, logs, limits).map(
+        (source) => new Subscription({ ...options, spec, source }),
+      ),
+    )
+}
+
+const broadcastsOf = (
+  bound: Bound,
+  composition: Composition,
+  runtimes: ReadonlyMap<string, ContextRuntime>,
+  logs: ReadonlyMap<string, OpenLog>,
+  { limits, warn }: OpenOptions,
+): Broadcast[] =>
+  specsOf(bound)
+    .filter(isImmediate)
+    .filter(({ phase }) => phase === 'every-instance')
+    .flatMap((spec) =>
+      sourcesOf(bound, spec, composition, runtimes, logs, limits).map(
+        (source) => new Broadcast({ context: nameOf(bound), spec, source, warn }),
+      ),
+    )
+
+/** What a handler reads: its context's own log, or the public form of each log that publishes what it wants. */
+const sourcesOf = (
+  bound: Bound,
+  spec: DurableSpec | ImmediateSpec,
+  composition: Composition,
+  runtimes: ReadonlyMap<string, ContextRuntime>,
+  logs: ReadonlyMap<string, OpenLog>,
+  limits: Limits,
+): EventSource[] => {
+  const name = nameOf(bound)
+  if (spec.kind === 'on') {
+    const { entries } = runtimes.get(name)!
+    const definitions = spec.definitions.map(({ type }) => entries.get(type) as EntryDefinition)
+    return [new OwnLog({ ...logs.get(name)!, definitions })]
+  }
+  return composition.feeds.get(spec)!.map(({ producer, publications }) => {
+    const { database, store, bell } = logs.get(nameOf(producer))!
+    return new PublishedLog({ database, store, publications, limits, bell })
+  })
 }

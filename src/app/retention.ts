@@ -17,12 +17,13 @@ export const dropOld = async (
   const before = environment.now() - keepMs
   for (let dropped = 0; ; ) {
     const count = await database.transaction(async (session) => {
-      const parked = await parking.oldestNeeded(session, name)
       const bounds = [
         ...(await cursors.cursors(session)).filter(({ source }) => source === name).map(({ position }) => position),
         ...(await readers.list(session)).map(({ position }) => position),
-        parked === undefined ? Number.MAX_SAFE_INTEGER : parked - 1,
       ]
+      // After the cursors: one that moves on meanwhile may leave a parked key behind.
+      const parked = await parking.oldestNeeded(session, name)
+      if (parked !== undefined) bounds.push(parked - 1)
       const { events } = await log.readAfter(session, { after: (await log.oldest(session)) - 1, limit: perTransaction })
       const kept = events.findIndex(({ position, time_ms }) => time_ms >= before || position > Math.min(...bounds))
       const last = events[(kept === -1 ? events.length : kept) - 1]

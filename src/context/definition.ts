@@ -79,6 +79,16 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
     handler: (event: EnvelopeOf<E, Metadata>) => Awaitable<unknown>,
     options: { readonly phase: 'after-commit' },
   ): Handler<C>
+  /**
+   * After the commit in every process in which the app runs, whichever raised it (to drop a cache); best effort: what comes while
+   * a process does not run is not told to it, and what is told may be told again. Order per key is kept.
+   */
+  on<E extends Own>(
+    event: OneOrMore<E>,
+    name: string,
+    handler: (event: EnvelopeOf<E, Metadata>) => Awaitable<unknown>,
+    options: { readonly phase: 'every-instance' },
+  ): Handler<C>
   /** In the raising transaction; a throw aborts it. */
   on<E extends Own>(
     event: OneOrMore<E>,
@@ -100,6 +110,13 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
     name: string,
     handler: (event: EnvelopeOf<E>, handling: ExternalHandling) => R,
     options: ExternalOptions<E, Unit<Own, Tx, Metadata>, unknown, R>,
+  ): Handler<C>
+  /** In every process in which the app runs; best effort. */
+  consume<E extends PublicEventDefinition>(
+    event: OneOrMore<E>,
+    name: string,
+    handler: (event: EnvelopeOf<E>) => Awaitable<unknown>,
+    options: { readonly phase: 'every-instance' },
   ): Handler<C>
   /** In the producer's transaction: only where both contexts share one database. */
   consume<E extends PublicEventDefinition>(

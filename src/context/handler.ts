@@ -43,7 +43,7 @@ export interface ExternalOptions<E, U, M, R> extends DurableOptions<E, U, M> {
   readonly timeout?: Duration
 }
 
-export type Phase = 'before-commit' | 'after-commit' | 'durable'
+export type Phase = 'before-commit' | 'after-commit' | 'every-instance' | 'durable'
 
 /** A recorded handler. `C` is the context that it belongs to. */
 export interface Handler<C extends string = string> {
@@ -77,7 +77,7 @@ export interface DurableSpec {
 }
 export interface ImmediateSpec {
   readonly kind: 'on' | 'consume'
-  readonly phase: 'before-commit' | 'after-commit'
+  readonly phase: 'before-commit' | 'after-commit' | 'every-instance'
   readonly name: string
   readonly definitions: readonly EntryDefinition[]
   readonly handler: (event: never, unit: never) => Awaitable<unknown>

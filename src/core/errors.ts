@@ -55,6 +55,9 @@ export type ErrorCode =
   | 'PABAL_STORE_OWN_TOOLS'
   | 'PABAL_COMMIT_UNKNOWN'
   | 'PABAL_RESYNC_BLOCKED'
+  | 'PABAL_REPLICATION_UNAVAILABLE'
+  | 'PABAL_CHANGES_MISSING'
+  | 'PABAL_CAPTURE_STOPPED'
   | 'PABAL_BACKUP_TARGET_EXISTS'
   | 'PABAL_RESTORE_IN_USE'
   | 'PABAL_CONFIG_INVALID'
@@ -274,8 +277,8 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     { retryable: true, status: 503 },
   ),
   PABAL_STORE_BUSY: entry(
-    'Another writer held the database for too long.',
-    'Keep transactions short; try again. `busyTimeoutMs` (default 10,000) bounds the wait.',
+    'Somebody else held the database, or what is needed of it, for too long.',
+    'Keep transactions short; try again. `busyTimeoutMs` bounds the wait on SQLite, `lockTimeoutMs` and the `connectionTimeoutMillis` of the pool on Postgres.',
     busy,
   ),
   PABAL_STORE_FULL: entry(
@@ -285,17 +288,17 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
   ),
   PABAL_STORE_READONLY: entry(
     'The database cannot be written.',
-    'Give this process write access to the file and its folder.',
+    'Give this process write access to the file and its folder; on a server, connect to the primary, without `default_transaction_read_only`.',
     { exit: 3, status: 503 },
   ),
   PABAL_STORE_UNREACHABLE: entry(
     'The database cannot be opened.',
-    'Check the path, the rights of this process, and that the folder is on a local disk.',
+    'Check what the detail names. Of a file: its path, the rights of this process, and that the folder is on a local disk. Of a server: that it runs, its host, port and database, the user and the password.',
     { exit: 3, status: 503, retryable: true },
   ),
   PABAL_STORE_FOREIGN: entry(
-    'The file is not a database that pabal can use.',
-    'Give another path; the file was not changed.',
+    'What is there is not what pabal keeps its tables in.',
+    'Give another path, or on a server another schema; nothing was changed.',
     { exit: 3, status: 503 },
   ),
   PABAL_STORE_NEWER: entry(
@@ -320,14 +323,14 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     { status: 503, exit: 3 },
   ),
   PABAL_STORE_POOLED: entry(
-    'Statements prepared on one connection were looked for on another: a pooler stands in between.',
+    'A pooler stands in between, and gives each transaction another connection.',
     'Say `pooler: true` in the options of the store, or connect without the pooler.',
     { status: 503, exit: 3 },
   ),
   PABAL_STORE_PARTITION_MISSING: entry(
     'There is no partition for the next events.',
-    'Partitions are created ahead by every process that has the database open; `pabal doctor` says why they are not.',
-    { status: 503, exit: 3 },
+    'Try again: it is made at once. Every process of the app makes them ahead; `pabal doctor` says why it could not.',
+    busy,
   ),
   PABAL_STORE_OWN_TOOLS: entry(
     'This database is backed up and restored by its own tools.',
@@ -343,6 +346,21 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'The log has come to another server and must be numbered anew, and a transaction is in the way.',
     'End the transaction that the detail names; it is tried again by itself.',
     busy,
+  ),
+  PABAL_REPLICATION_UNAVAILABLE: entry(
+    'The database does not give its changes by logical replication.',
+    'Correct what the detail names. The server needs `wal_level = logical` and free replication slots and WAL senders, its user REPLICATION, and a table that is captured a primary key or REPLICA IDENTITY FULL.',
+    { status: 503, exit: 3 },
+  ),
+  PABAL_CHANGES_MISSING: entry(
+    'Changes of the captured tables may be missing: what the server would send does not begin where the capture stands.',
+    'Compare the tables with the events since the time that the detail names, and correct what is missing; then `capture.restart({ reason })` begins anew.',
+    { status: 503, exit: 3 },
+  ),
+  PABAL_CAPTURE_STOPPED: entry(
+    'The translator failed on a transaction, and no later one may overtake it.',
+    'Correct the translator: the transaction is tried again by itself. Or leave it out with `capture.skip(lsn, { reason })`.',
+    { retryable: true },
   ),
   PABAL_BACKUP_TARGET_EXISTS: entry(
     'The target file exists already.',

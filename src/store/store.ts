@@ -45,6 +45,8 @@ export interface OpenOptions {
 }
 
 export interface TransactionOptions {
+  /** Transactions with this name run one after the other, in whatever process. */
+  readonly alone?: string
   /** A process that is silent for so long inside of the transaction loses it. Default: as the database is set. */
   readonly silentMs?: number
 }

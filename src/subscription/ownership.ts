@@ -25,6 +25,8 @@ export class Ownership {
   readonly #claiming = new Map<number, Promise<Lane | undefined>>()
   /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
   readonly #others = new Map<number, number>()
+  /** Who had each lane when the cursors were read last. */
+  readonly #owners = new Map<number, string | null>()
   /** Of lanes not owned: where the cursor stands, and up to where nothing was found for it. */
   readonly #peeked = new Map<number, { readonly stored: number; readonly through: number }>()
   /** Fixed when the consumer was registered first. */
@@ -58,6 +60,7 @@ export class Ownership {
       (lane) => this.leftToOthersMs(lane) === 0,
     )
     const readings = new Map<number, Reading>()
+    if (numbers.length === 0) return readings
     if (!anew && numbers.every((lane) => this.#lanes.has(lane))) {
       for (const lane of numbers) {
         const owned = this.#lanes.get(lane)!
@@ -70,6 +73,7 @@ export class Ownership {
     const known = new Map(this.#lanes)
     const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
     const byLane = new Map(cursors.filter((row) => row.source === source).map((row) => [row.lane, row]))
+    for (const { lane, owner } of byLane.values()) this.#owners.set(lane, owner)
     for (const lane of numbers) {
       const cursor = byLane.get(lane)
       const owned = this.#lanes.get(lane)
@@ -177,8 +181,19 @@ export class Ownership {
     }
     this.#lanes.delete(number)
     if (row !== undefined) return this.#accept(row)
-    if (!this.paused) this.#others.set(number, environment.now() + othersCheckMs * (0.5 + environment.random()))
+    if (!this.paused) this.#leaveToOthers(number)
     return undefined
+  }
+
+  /** Whoever has this lane has those that it had when they were looked at, most likely: they are not asked for one by one. */
+  #leaveToOthers(number: number): void {
+    const { now, random } = this.#parts.runtime.environment
+    const untilMs = now() + othersCheckMs * (0.5 + random())
+    this.#others.set(number, untilMs)
+    const owner = this.#owners.get(number)
+    if (owner === undefined || owner === null) return
+    for (const [lane, other] of this.#owners)
+      if (other === owner && !this.#lanes.has(lane)) this.#others.set(lane, untilMs)
   }
 
   /** At a start: a log that was rewound is noticed at once, not with its next event. */

@@ -48,6 +48,8 @@ const paceMs = 5
 /** Positions that a cursor may lag behind what was scanned without finding anything. */
 const keepUpEvery = 1_000
 
+type Batch = Awaited<ReturnType<EventSource['readAfter']>>
+
 export class Subscription {
   readonly spec: DurableSpec
   readonly source: EventSource
@@ -66,6 +68,16 @@ export class Subscription {
   #breakerShown = true
   #pacedUntilMs = 0
   #generation = 0
+  #ahead:
+    | {
+        readonly after: number
+        readonly lane: readonly number[]
+        readonly generation: number
+        readonly batch: Promise<Batch>
+      }
+    | undefined
+  /** The main loop has more to do at once: nobody needs to ask the database. */
+  #isAtWork = false
   #running: Promise<unknown> | undefined
 
   constructor({
@@ -121,6 +133,7 @@ export class Subscription {
 
   /** What is left to do, in words; undefined when nothing is. A dead key is settled, a paused consumer is not waited for. */
   async behind(): Promise<string | undefined> {
+    if (this.#isAtWork) return 'a batch at hand'
     const { database, contextStore } = this.#runtime
     const { consumer, positions } = await database.read(async (session) => ({
       consumer: await contextStore.cursors.consumer(session, this.name),
@@ -132,10 +145,10 @@ export class Subscription {
     const places = new Map(
       positions.map(({ lane, position }) => [lane, Math.max(position, this.#ownership.scanned(lane))]),
     )
-    for (let after = Math.min(...places.values()); places.size > 0; ) {
+    for (let after = Math.min(...places.values()), limit = 1; places.size > 0; limit = this.spec.batch) {
       // A stretch of other types, or of lanes that are further on, may be longer than one read.
       const lane = { lane: [...places.keys()], lanes: this.#ownership.lanes }
-      const { events, through } = await this.source.readAfter({ after, lane, limit: this.spec.batch })
+      const { events, through } = await this.source.readAfter({ after, lane, limit })
       const open = events.find(({ key, position }) => position > places.get(slotOf(key) % this.#ownership.lanes)!)
       if (open !== undefined) return `events after position ${open.position - 1}`
       if (through <= after) break
@@ -153,8 +166,16 @@ export class Subscription {
     // What this process begins for a subscription belongs to no unit of work that happens to be open around start().
     const silence = this.source.onAppend(() => this.ring())
     this.#running = outside(() =>
-      Promise.all([this.#loop(() => this.#work()), this.#loop(() => this.#care())]),
+      Promise.all([
+        this.#loop(async () => {
+          const idleMs = await this.#work()
+          this.#isAtWork = idleMs === undefined
+          return idleMs
+        }),
+        this.#loop(() => this.#care()),
+      ]),
     ).finally(() => {
+      this.#isAtWork = false
       silence()
     })
   }
@@ -199,6 +220,7 @@ export class Subscription {
         if (this.#stopping.signal.aborted) return
         if (error instanceof Fenced) this.#ownership.forget(error.lanes)
         else this.#tell(error)
+        this.#isAtWork = false
         idleMs = error instanceof Fenced ? undefined : backoffMs(++failures, 50, 5_000, environment.random)
       }
       this.#progress.ring()
@@ -243,11 +265,7 @@ export class Subscription {
     const readings = await this.#ownership.read(anew)
     if (readings.size === 0) return false
     const after = Math.min(...[...readings.values()].map((reading) => reading.after))
-    const batch = await this.source.readAfter({
-      after,
-      lane: { lane: [...readings.keys()], lanes: this.#ownership.lanes },
-      limit: this.spec.batch,
-    })
+    const batch = await this.#readAfter(after, [...readings.keys()])
     const laneOf = (event: EventRecord): number => slotOf(event.key) % this.#ownership.lanes
     const wanted = batch.events.filter((event) => event.position > readings.get(laneOf(event))!.after)
     const share = await this.#shareFor(new Set(wanted.map(laneOf)), readings)
@@ -277,6 +295,24 @@ export class Subscription {
     // A batch may have parked keys: the second loop wants to know when they are due.
     this.ring()
     return result.breaks === undefined
+  }
+
+  /** The next events of these lanes. Of a backlog the batch behind it is read while this one is handled. */
+  async #readAfter(after: number, lane: readonly number[]): Promise<Batch> {
+    const read = (from: number): Promise<Batch> =>
+      this.source.readAfter({ after: from, lane: { lane, lanes: this.#ownership.lanes }, limit: this.spec.batch })
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    const isNext =
+      ahead?.after === after && ahead.generation === this.source.generation && ahead.lane.join() === lane.join()
+    const batch = await (isNext ? ahead.batch : read(after))
+    if (batch.events.length === this.spec.batch) {
+      const next = { after: batch.through, lane, generation: this.source.generation, batch: read(batch.through) }
+      // Nobody may come for it; who does is told.
+      next.batch.catch(() => {})
+      this.#ahead = next
+    }
+    return batch
   }
 
   /** Some lanes could not be had, or have moved since: what is left is read again, unless others have all of it. */

@@ -18,6 +18,6 @@ export async function createDeliveryTables({ schema }: Kysely<DeliveryTables>): 
   await table('addresses')
     .addColumn('order_id', 'text', (column) => column.primaryKey())
     .addColumn('address', 'text', (column) => column.notNull())
-    .addColumn('sequence', 'integer', (column) => column.notNull())
+    .addColumn('sequence', 'bigint', (column) => column.notNull())
     .execute()
 }

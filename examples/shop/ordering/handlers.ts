@@ -1,5 +1,6 @@
 /** What ordering does when it is asked, and when payment and delivery have done their part. */
 
+import type { Kysely } from 'kysely'
 import {
   AcceptReturn,
   CancelOrder,
@@ -15,6 +16,7 @@ import { retry } from '../retry.ts'
 import { ordering } from './context.ts'
 import { OrderRedirected, InvoiceRefused, OrderCancelled, OrderPlaced, ReturnAccepted } from './events.ts'
 import { matchReturn, type OpenLine } from './match-return.ts'
+import type { OrderingTables, OrderStatus } from './tables.ts'
 
 export const placeOrder = ordering.handle(PlaceOrder, async ({ data }, { tx, raise, refuse }) => {
   const { orderId, customerId, country, day, lines } = data
@@ -61,16 +63,14 @@ export const acceptReturn = ordering.handle(AcceptReturn, async ({ data }, { tx,
   const open: (OpenLine & { readonly lineId: number; readonly orderId: string })[] = []
   for (const stockCodes of inChunks([...new Set(lines.map(({ stockCode }) => stockCode))]))
     open.push(
-      ...(await tx
-        .selectFrom('order_lines')
-        .select(['line_id as lineId', 'order_id as orderId', 'stock_code as stockCode'])
-        .select(['open_quantity as openQuantity', 'unit_pence as unitPence'])
+      ...(await lockOpenLines(tx)
         .where('customer_id', '=', customerId)
         .where('stock_code', 'in', stockCodes)
-        .where('open_quantity', '>', 0)
-        .orderBy('line_id', 'desc')
+        .returning(['line_id as lineId', 'order_id as orderId', 'stock_code as stockCode'])
+        .returning(['open_quantity as openQuantity', 'unit_pence as unitPence'])
         .execute()),
     )
+  open.sort((a, b) => b.lineId - a.lineId)
   const { taken, uncovered, refundPence } = matchReturn(lines, open)
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('returns')
@@ -117,38 +117,64 @@ export const acceptReturn = ordering.handle(AcceptReturn, async ({ data }, { tx,
  * paid. The lines are closed with it, so that no later return takes from them again.
  */
 export const cancelOrder = ordering.handle(CancelOrder, async ({ data: { orderId } }, { tx, raise, refuse }) => {
-  const order = await tx.selectFrom('orders').selectAll().where('order_id', '=', orderId).executeTakeFirst()
-  if (order === undefined) throw refuse('unknown-order', { orderId })
-  if (order.status === 'cancelled') throw refuse('already-cancelled', { orderId, reason: 'by the customer' })
-  if (order.status === 'declined') throw refuse('already-cancelled', { orderId, reason: 'its payment was declined' })
-  const open = await tx
-    .selectFrom('order_lines')
-    .select(['stock_code as stockCode', 'open_quantity as quantity', 'unit_pence as unitPence'])
+  const order = await tx
+    .updateTable('orders')
+    .set({ status: 'cancelled' })
     .where('order_id', '=', orderId)
-    .where('open_quantity', '>', 0)
-    .orderBy('line_id')
+    .where('status', 'not in', over)
+    .returning(['customer_id as customerId', 'country', 'day'])
+    .executeTakeFirst()
+  if (order === undefined) {
+    const status = await statusOf(tx, orderId)
+    if (status === undefined) throw refuse('unknown-order', { orderId })
+    const reason = status === 'declined' ? 'its payment was declined' : 'by the customer'
+    throw refuse('already-cancelled', { orderId, reason })
+  }
+  const open = await lockOpenLines(tx)
+    .where('order_id', '=', orderId)
+    .returning(['line_id as lineId', 'stock_code as stockCode', 'open_quantity as quantity', 'unit_pence as unitPence'])
     .execute()
   await tx.updateTable('order_lines').set({ open_quantity: 0 }).where('order_id', '=', orderId).execute()
-  await tx.updateTable('orders').set({ status: 'cancelled' }).where('order_id', '=', orderId).execute()
   raise(OrderCancelled, {
     orderId,
-    customerId: order.customer_id,
-    country: order.country,
-    day: order.day,
+    ...order,
     reason: 'customer',
-    lines: open,
+    lines: open
+      .toSorted((a, b) => a.lineId - b.lineId)
+      .map(({ stockCode, quantity, unitPence }) => ({ stockCode, quantity, unitPence })),
     refundPence: open.reduce((sum, { quantity, unitPence }) => sum + quantity * unitPence, 0),
   })
 })
 
 export const changeAddress = ordering.handle(ChangeAddress, async ({ data }, { tx, raise, refuse }) => {
   const { orderId, address } = data
-  const order = await tx.selectFrom('orders').select('status').where('order_id', '=', orderId).executeTakeFirst()
-  if (order === undefined) throw refuse('unknown-order', { orderId })
-  if (order.status === 'cancelled' || order.status === 'declined') throw refuse('order-cancelled', { orderId })
-  await tx.updateTable('orders').set({ address }).where('order_id', '=', orderId).execute()
+  const { numUpdatedRows } = await tx
+    .updateTable('orders')
+    .set({ address })
+    .where('order_id', '=', orderId)
+    .where('status', 'not in', over)
+    .executeTakeFirstOrThrow()
+  if (numUpdatedRows === 0n)
+    throw (await statusOf(tx, orderId)) === undefined
+      ? refuse('unknown-order', { orderId })
+      : refuse('order-cancelled', { orderId })
   raise(OrderRedirected, { orderId, address })
 })
+
+/** An order that nothing more happens to. */
+const over = ['cancelled', 'declined'] as const
+
+async function statusOf(tx: Kysely<OrderingTables>, orderId: string): Promise<OrderStatus | undefined> {
+  const order = await tx.selectFrom('orders').select('status').where('order_id', '=', orderId).executeTakeFirst()
+  return order?.status
+}
+
+/** Lines with goods to give back, read by an update that changes nothing: on every database they stay as read until the commit. */
+const lockOpenLines = (tx: Kysely<OrderingTables>) =>
+  tx
+    .updateTable('order_lines')
+    .set((eb) => ({ open_quantity: eb.ref('open_quantity') }))
+    .where('open_quantity', '>', 0)
 
 export const refuseInvoice = ordering.handle(RefuseInvoice, async ({ data }, { tx, raise }) => {
   const { invoiceNo, reason, customerId, country, day, lines } = data

@@ -1,6 +1,7 @@
 /** The tables of ordering. */
 
 import type { Generated, Kysely } from 'kysely'
+import { growingId } from '../growing-id.ts'
 
 export type OrderStatus = 'placed' | 'paid' | 'shipped' | 'declined' | 'cancelled'
 
@@ -47,20 +48,21 @@ export interface OrderingTables {
   refused_rows: { row_id: string; line: number; invoice_no: string | null; reason: string; text: string }
 }
 
-export async function createOrderingTables({ schema }: Kysely<OrderingTables>): Promise<void> {
+export async function createOrderingTables(tx: Kysely<OrderingTables>): Promise<void> {
+  const { schema } = tx
   const table = (name: keyof OrderingTables) => schema.createTable(name).ifNotExists()
   await table('orders')
     .addColumn('order_id', 'text', (column) => column.primaryKey())
     .addColumn('customer_id', 'text', (column) => column.notNull())
     .addColumn('country', 'text', (column) => column.notNull())
     .addColumn('day', 'text', (column) => column.notNull())
-    .addColumn('units', 'integer', (column) => column.notNull())
-    .addColumn('total_pence', 'integer', (column) => column.notNull())
+    .addColumn('units', 'bigint', (column) => column.notNull())
+    .addColumn('total_pence', 'bigint', (column) => column.notNull())
     .addColumn('status', 'text', (column) => column.notNull())
     .addColumn('address', 'text')
     .execute()
   await table('order_lines')
-    .addColumn('line_id', 'integer', (column) => column.primaryKey().autoIncrement())
+    .addColumn('line_id', ...growingId(tx))
     .addColumn('order_id', 'text', (column) => column.notNull())
     .addColumn('customer_id', 'text', (column) => column.notNull())
     .addColumn('stock_code', 'text', (column) => column.notNull())
@@ -73,13 +75,13 @@ export async function createOrderingTables({ schema }: Kysely<OrderingTables>): 
     .addColumn('customer_id', 'text', (column) => column.notNull())
     .addColumn('country', 'text', (column) => column.notNull())
     .addColumn('day', 'text', (column) => column.notNull())
-    .addColumn('refund_pence', 'integer', (column) => column.notNull())
-    .addColumn('uncovered_units', 'integer', (column) => column.notNull())
+    .addColumn('refund_pence', 'bigint', (column) => column.notNull())
+    .addColumn('uncovered_units', 'bigint', (column) => column.notNull())
     .execute()
   await table('uncovered_lines')
     .addColumn('return_id', 'text', (column) => column.notNull())
     .addColumn('stock_code', 'text', (column) => column.notNull())
-    .addColumn('quantity', 'integer', (column) => column.notNull())
+    .addColumn('quantity', 'bigint', (column) => column.notNull())
     .addPrimaryKeyConstraint('uncovered_lines_key', ['return_id', 'stock_code'])
     .execute()
   await table('refused_invoices')

@@ -7,6 +7,7 @@ import { reporting } from './context.ts'
 
 const nothing = { orders: 0, units: 0, revenue_pence: 0, refund_pence: 0 }
 
+/** One lane: all orders of a day and country are one row. */
 export const addUpSales = reporting.consume(
   [OrderPlacedV1, PaymentRefundedV1],
   'add-up-sales',
@@ -29,5 +30,5 @@ export const addUpSales = reporting.consume(
       )
       .execute()
   },
-  { retry },
+  { retry, lanes: 1 },
 )

@@ -52,6 +52,7 @@ describe('a row reader', () => {
     [0, '5363"65', /InvoiceNo/],
     [1, '', /StockCode/],
     [1, '85"123A', /StockCode/],
+    [1, '85\u0000A', /StockCode/],
     [3, 'six', /Quantity is not/],
     [3, '', /Quantity is not/],
     [3, '6.5', /Quantity is not/],
@@ -63,12 +64,17 @@ describe('a row reader', () => {
     [5, 'free', /UnitPrice is not/],
     [5, '1000000.01', /UnitPrice is beyond/],
     [6, 'nobody', /CustomerID/],
+    [7, 'United\u0000Kingdom', /Country/],
   ])('calls a line with column %d %j bad and says why', (index, value, reason) => {
     expect(read(changed(index, value), 7)).toMatchObject({
       kind: 'bad-row',
       line: 7,
       reason: expect.stringMatching(reason),
     })
+  })
+
+  it('keeps a bad line as text that every database can hold', () => {
+    expect(read(changed(0, '5363\u000065'), 2)).toMatchObject({ text: expect.stringMatching(/^5363␀65,/) })
   })
 
   it('calls a line with too few or too many columns bad, and names its invoice', () => {

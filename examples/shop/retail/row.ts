@@ -86,7 +86,7 @@ export function createRowReader(header: readonly string[]): RowReader | { readon
       line,
       invoiceNo: invoiceNumber.test(number) ? number : undefined,
       reason,
-      text: fields.join(',').slice(0, badTextCharactersMax),
+      text: fields.join(',').replaceAll('\0', '␀').slice(0, badTextCharactersMax),
     })
 
     if (fields.length !== names.length) return bad(`${fields.length} columns where ${names.length} are expected`)
@@ -104,6 +104,8 @@ export function createRowReader(header: readonly string[]): RowReader | { readon
     const customerText = field(columns.customer)
     const customerId = customerNumber.exec(customerText)?.[1]
     if (customerText !== '' && customerId === undefined) return bad('CustomerID is not a number')
+    const country = field(columns.country)
+    if (country.includes('\0')) return bad('Country is not a name')
 
     const [, day = '', hours = '00', minutes = '00', seconds = '00'] = time
     return {
@@ -116,13 +118,14 @@ export function createRowReader(header: readonly string[]): RowReader | { readon
       day,
       at: `${day}T${hours}:${minutes}:${seconds}`,
       customerId,
-      country: field(columns.country) || 'Unspecified',
+      country: country || 'Unspecified',
     }
   }
 }
 
-/** A quote inside a code is the trace of a damaged line, not a code. */
-const isCode = (code: string) => code.trim() !== '' && code.length <= codeCharactersMax && !code.includes('"')
+/** A quote inside a code is the trace of a damaged line, not a code; so is a NUL, which not every database can keep. */
+const isCode = (code: string) =>
+  code.trim() !== '' && code.length <= codeCharactersMax && !code.includes('"') && !code.includes('\0')
 
 /** Rows come in the order of time: the day of the last row answers almost every call. */
 function createDayCheck(): (day: string) => boolean {

@@ -1,5 +1,6 @@
 /** The books of a shop without events, databases or crashes: what the real one must come to, for any file. */
 
+import type { Figures } from '../figures.ts'
 import { matchReturn } from '../ordering/match-return.ts'
 import { type GroupInvoicesOptions, groupInvoices } from '../retail/invoices.ts'
 import { readRetailRows } from '../retail/rows.ts'
@@ -31,6 +32,15 @@ export const firstWeek = {
   returnsUnmatched: 52,
   refundedPence: 82_657,
   refused: { 'no-customer': 111, 'return-without-customer': 11, 'no-valid-line': 0, adjustment: 0 },
+}
+
+/** What the shop prints about it. */
+export const firstWeekOfShop: Figures = asPrinted(firstWeek, 3_133)
+export const halfYearOfShop: Figures = asPrinted(halfYear, 44_539)
+
+function asPrinted(truth: typeof firstWeek, events: number): Figures {
+  const { orders, declined, returns } = truth
+  return { ...truth, shipped: orders - declined, notifications: orders + returns, events, deadLetters: 0 }
 }
 
 export class Ledger {

@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { eventually } from '../../../test/support/eventually.ts'
@@ -33,6 +34,16 @@ export const startShop = (args: readonly string[], nodeOptions: readonly string[
   startNode([...options, ...nodeOptions, program, ...args])
 
 export const runShop = (...args: string[]): Promise<Ended> => startShop(args).ended
+
+/** Its workers, where the system tells who is whose child. */
+export async function workersOf({ pid }: ShopProcess): Promise<number[]> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '')
+  const workers: number[] = []
+  for (const child of children.trim().split(' '))
+    if ((await readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '')).includes('worker.ts'))
+      workers.push(Number(child))
+  return workers
+}
 
 /** As `SHOP_DATA=… npm run -s pabal --` does. */
 export const runPabal = (data: string, ...args: string[]): Promise<Ended> =>

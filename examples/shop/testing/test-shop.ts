@@ -28,6 +28,16 @@ export async function openShop(options: Partial<ShopOptions> = {}): Promise<Shop
   return shop
 }
 
+/** Where a shop can be opened, closed and opened again. */
+export interface Ground {
+  open(options?: Partial<ShopOptions>): Promise<Shop>
+}
+
+export async function inFiles(): Promise<Ground> {
+  const data = await newFolder()
+  return { open: (options) => openShop({ ...options, data }) }
+}
+
 export async function importFile({ app }: Shop, path: string, options: ImportOptions = {}): Promise<void> {
   const file = await openOrderFile(path, options)
   await file.receive(app)

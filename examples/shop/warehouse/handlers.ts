@@ -13,7 +13,10 @@ interface Goods {
   readonly quantity: number
 }
 
-/** One cursor over all three, so that nothing is put back before it was taken. */
+/**
+ * One cursor over all three, so that nothing is put back before it was taken. One lane: orders share their goods, and lanes that
+ * take the same goods in another order would wait for each other.
+ */
 export const keepStock = warehouse.consume(
   [OrderPlacedV1, OrderCancelledV1, ReturnAcceptedV1],
   'keep-stock',
@@ -31,7 +34,7 @@ export const keepStock = warehouse.consume(
       raise(GoodsRestocked, { returnId: data.returnId, units })
     }
   },
-  { retry },
+  { retry, lanes: 1 },
 )
 
 /** A code may stand on several lines; one statement must not name a row twice. */

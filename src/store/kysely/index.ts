@@ -1,72 +1,42 @@
 /** `pabal/kysely`: Kysely as the handle on a context's transactions, over the context's own store. */
 
 import type { DatabaseSync } from 'node:sqlite'
-import {
-  type CompiledQuery,
-  type DatabaseConnection,
-  type Driver,
-  Kysely,
-  type QueryResult,
-  SqliteAdapter,
-  SqliteIntrospector,
-  SqliteQueryCompiler,
-} from 'kysely'
-import { PabalError } from '../../core/errors.ts'
-import { on } from '../sqlite/connection.ts'
-import type { SqliteTx, SqliteValue } from '../sqlite/tx.ts'
+import { Kysely, type KyselyPlugin } from 'kysely'
+import type { OwnTransaction, PostgresTx } from '../postgres/index.ts'
+import type { SqliteTx } from '../sqlite/tx.ts'
 import type { Session, Store } from '../store.ts'
+import { postgresDialect } from './postgres.ts'
+import { sqliteDialect } from './sqlite.ts'
 
-const refuse = (): Promise<never> =>
-  Promise.reject(
-    new PabalError(
-      'PABAL_TRANSACTION_CONTROL',
-      'a Kysely transaction was begun inside a unit of work; the unit is the transaction',
-    ),
-  )
-
-/** Kysely's view of one unit of work: one connection, already inside its transaction. */
-class UnitDriver implements Driver {
-  readonly #connection: DatabaseConnection
-
-  constructor(base: Store<SqliteTx, DatabaseSync>, session: Session) {
-    const tx = base.tx(session)
-    this.#connection = {
-      executeQuery: async <Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> => {
-        const values = parameters as SqliteValue[]
-        if (on(session).prepare(sql).columns().length > 0) return { rows: tx.all<Row>(sql, ...values) }
-        const { changes, lastInsertRowid } = tx.run(sql, ...values)
-        return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) }
-      },
-      async *streamQuery<Row>({ sql, parameters }: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
-        yield { rows: tx.all<Row>(sql, ...(parameters as SqliteValue[])) }
-      },
-    }
-  }
-
-  async init(): Promise<void> {}
-  async acquireConnection(): Promise<DatabaseConnection> {
-    return this.#connection
-  }
-  beginTransaction = refuse
-  commitTransaction = refuse
-  rollbackTransaction = refuse
-  async releaseConnection(): Promise<void> {}
-  async destroy(): Promise<void> {}
+export interface KyselyOptions {
+  /** Kysely's plugins, in their order; for example `new WithSchemaPlugin('sales')`. Default: none. */
+  readonly plugins?: readonly KyselyPlugin[]
 }
 
+type OnSqlite = Store<SqliteTx, DatabaseSync>
+type OnPostgres = Store<PostgresTx, OwnTransaction>
+
+const isOnPostgres = (base: OnSqlite | OnPostgres): base is OnPostgres => base.database.dialect === 'postgres'
+
 /**
- * The given store with `Kysely<Tables>` as `tx`, so that a context can move to another database with its queries unchanged.
- * `tx` is bound to its unit: no transactions of its own, unusable after the unit's end (PABAL_UNIT_CLOSED).
+ * The given store with `Kysely<Tables>` as `tx`, so that a context can move between SQLite and Postgres with its queries
+ * unchanged. `tx` is bound to its unit: no transactions of its own (PABAL_TRANSACTION_CONTROL), unusable after the unit's end
+ * (PABAL_UNIT_CLOSED).
+ *
+ * Values come as the driver parses them. On Postgres a `bigint`, hence every `count`, and a `numeric`, hence the `sum` of
+ * bigints, are strings unless the pool is given parsers of its own (`new pg.Pool({ types })`).
+ *
+ * A context that is defined with `kysely<Tables>` takes either store, so `join` takes a transaction of either; that of another
+ * database is refused when it is called (PABAL_NOT_A_TRANSACTION).
  */
-export const kysely = <Tables>(base: Store<SqliteTx, DatabaseSync>): Store<Kysely<Tables>, DatabaseSync> => {
-  const tx = (session: Session): Kysely<Tables> =>
-    new Kysely<Tables>({
-      dialect: {
-        createAdapter: () => new SqliteAdapter(),
-        createDriver: () => new UnitDriver(base, session),
-        createIntrospector: (db) => new SqliteIntrospector(db),
-        createQueryCompiler: () => new SqliteQueryCompiler(),
-      },
-    })
-  return { '~pabal': {}, database: base.database, tx, reader: tx }
+export const kysely = <Tables>(
+  base: OnSqlite | OnPostgres,
+  { plugins = [] }: KyselyOptions = {},
+): Store<Kysely<Tables>, DatabaseSync | OwnTransaction> => {
+  const dialectOf = isOnPostgres(base)
+    ? (handle: 'tx' | 'reader', session: Session) => postgresDialect(base[handle](session))
+    : (handle: 'tx' | 'reader', session: Session) => sqliteDialect(base[handle](session), session)
+  const bound = (handle: 'tx' | 'reader') => (session: Session) =>
+    new Kysely<Tables>({ dialect: dialectOf(handle, session), plugins: [...plugins] })
+  return { '~pabal': {}, database: base.database, tx: bound('tx'), reader: bound('reader') }
 }

@@ -3,8 +3,8 @@
 import type { Awaitable } from '../../core/awaitable.ts'
 import { PabalError } from '../../core/errors.ts'
 import type { Session } from '../store.ts'
-import { type PgClient, type PgQuery, type PgResult, pipelines } from './driver.ts'
-import { isLost, ownError, storeError } from './errors.ts'
+import { type PgClient, type PgQuery, type PgResult, pipelining, together } from './driver.ts'
+import { codeOf, isConflict, isLost, ownError, storeError } from './errors.ts'
 import type { OwnTransaction } from './join/own-transaction.ts'
 
 /** A statement of pabal's own, with the name that it is prepared under. */
@@ -26,6 +26,7 @@ export type Row = readonly unknown[]
 /** What runs statements: a connection of the pool, or a transaction of the caller's. */
 export interface Channel {
   readonly pipelines: boolean
+  hold(): void
   /** Rows as arrays of texts, numbers and nulls. */
   own(statement: Statement, values: readonly (string | null)[]): Promise<{ rows: readonly Row[]; count: number }>
   user(sql: string, values: readonly unknown[]): Promise<{ rows: unknown[]; rowCount: number }>
@@ -60,6 +61,7 @@ export class PoolChannel implements Channel {
   readonly #options: ChannelOptions
   /** What was sent last: the driver wants one statement at a time, unless it pipelines. */
   #last: Promise<unknown> = Promise.resolve()
+  readonly #setBack: (() => void) | undefined
   /** The connection cannot be given to anyone else. */
   broken = false
   /** Statements sent, for counting what an idle app costs. */
@@ -67,9 +69,21 @@ export class PoolChannel implements Channel {
 
   constructor(client: PgClient, options: ChannelOptions, count: () => void) {
     this.client = client
-    this.pipelines = pipelines(client)
+    this.#setBack = pipelining(client)
+    this.pipelines = this.#setBack !== undefined
     this.#options = options
     this.#count = count
+  }
+
+  /** Gives the connection back to its pool. */
+  release(): void {
+    this.#setBack?.()
+    this.client.release(this.broken)
+  }
+
+  /** What follows is sent together with what comes next. */
+  hold(): void {
+    if (this.pipelines) together(this.client)
   }
 
   #send(query: PgQuery): Promise<PgResult> {
@@ -114,7 +128,9 @@ export class PoolChannel implements Channel {
       const result = await this.#send({ ...named, text: sql, values: values as unknown[], queryMode: 'extended' })
       return { rows: result.rows, rowCount: result.rowCount ?? 0 }
     } catch (error) {
-      throw isLost(error) ? storeError(error, this.#options.label) : error
+      throw isLost(error) || isConflict(error) || codeOf(error) === '55P03'
+        ? storeError(error, this.#options.label)
+        : error
     }
   }
 
@@ -127,6 +143,7 @@ export class PoolChannel implements Channel {
 /** In the caller's own transaction, by whatever library. */
 export class JoinedChannel implements Channel {
   readonly pipelines = false
+  readonly hold = (): void => {}
   readonly #own: OwnTransaction
   readonly #label: string
 
@@ -218,6 +235,7 @@ export class PostgresSession implements Session {
 
   async #start(): Promise<Channel> {
     const channel = await this.#connect()
+    channel.hold()
     if (this.#begin !== undefined) this.unanswered(channel.command(this.#begin), channel)
     return channel
   }
@@ -301,6 +319,7 @@ export class PostgresSession implements Session {
   /** Sends a write and does not wait: the next statement does, or COMMIT. Inside of a savepoint it waits, so that it can be undone. */
   async defer(of: Statement, values: readonly (string | null)[], then: (rows: readonly Row[]) => void): Promise<void> {
     const channel = await this.#ready()
+    channel.hold()
     const sent = channel.own(of, values).then(({ rows }) => then(rows))
     if (this.kind !== 'transaction' || this.#savepoints > 0) return this.#answer(sent)
     this.unanswered(sent, channel)

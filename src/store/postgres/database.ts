@@ -25,6 +25,7 @@ import { createLog } from './log.ts'
 import { migrate, pendingMigrations, type SchemaName, schemaName } from './migrate.ts'
 import { newOwner, newPooledOwner } from './owner.ts'
 import { createParking } from './parking.ts'
+import { type Pooler, poolerOf } from './pooler.ts'
 import { createReaders } from './readers.ts'
 import { Sequencer } from './sequencer.ts'
 import { createTimers } from './timers.ts'
@@ -42,7 +43,7 @@ export interface PostgresOptions {
   readonly cdc?: WakeUps
   /** How long a statement may take before its connection is given up and destroyed. Default 30,000 ms. */
   readonly queryTimeoutMs?: number
-  /** How long a statement of a transaction waits for a lock (PABAL_STORE_BUSY). Default 10,000 ms. */
+  /** How long a statement of a durable handler's transaction waits for a lock (PABAL_STORE_BUSY). Default 10,000 ms. */
   readonly lockTimeoutMs?: number
 }
 
@@ -65,7 +66,7 @@ export class PostgresDatabase implements Database {
   readonly #contexts = new Map<string, Promise<ContextStore>>()
   readonly #schemas = new Map<string, SchemaName>()
   readonly #active = new Set<Promise<unknown>>()
-  readonly #begin: string
+  readonly #lockTimeoutMs: number
   #closed = false
   #closing: Promise<void> | undefined
   /** Statements sent so far, by all connections. */
@@ -85,7 +86,7 @@ export class PostgresDatabase implements Database {
     this.#environment = environment
     this.#options = options
     this.#channelOptions = { label, prepare: !pooler, queryTimeoutMs }
-    this.#begin = `BEGIN; SET LOCAL lock_timeout = ${lockTimeoutMs}`
+    this.#lockTimeoutMs = lockTimeoutMs
     const parts = { pool, environment, label, owner: this.owner, warn: options.warn ?? (() => {}) }
     this.#sequencer = new Sequencer({
       ...parts,
@@ -108,14 +109,33 @@ export class PostgresDatabase implements Database {
 
   /** @throws PABAL_STORE_UNREACHABLE, PABAL_STORE_POOLED, PABAL_REPLICATION_UNAVAILABLE */
   async check(): Promise<void> {
+    if (this.#options.pooler !== true && (await this.#lookForPooler()) === 'transaction')
+      throw new PabalError(
+        'PABAL_STORE_POOLED',
+        `${this.label}: a pooler lends its connections for one transaction each, so what is prepared or listened for on one is not there on the next`,
+      )
     const row = await this.read((session) => (session as PostgresSession).row(walLevel, []))
     if (this.#wakeUp !== undefined) checkWalLevel(String(row![0]), this.label)
   }
 
+  #lookForPooler(): Promise<Pooler> {
+    return this.#tracked(async () => {
+      try {
+        return await poolerOf(this.#pool)
+      } catch (error) {
+        throw ownError(error, this.label)
+      }
+    })
+  }
+
   schemaOf(context: string): SchemaName {
     let schema = this.#schemas.get(context)
-    if (schema === undefined)
-      this.#schemas.set(context, (schema = schemaName(this.#options.schema?.(context) ?? `pabal_${context}`)))
+    if (schema !== undefined) return schema
+    schema = schemaName(this.#options.schema?.(context) ?? `pabal_${context}`)
+    for (const [other, { name }] of this.#schemas)
+      if (name === schema.name)
+        throw new PabalError('PABAL_COMPOSITION_INVALID', `'${other}' and '${context}' are given one schema, ${name}`)
+    this.#schemas.set(context, schema)
     return schema
   }
 
@@ -142,9 +162,11 @@ export class PostgresDatabase implements Database {
     if (pending.length > 0)
       await this.transaction((session) =>
         migrate(session as PostgresSession, schema, { nowMs: now(), incarnation: id() }),
-      )
-    this.#sequencer.add(name, schema)
-    this.#sequencer.start()
+      ).catch((error: unknown) => {
+        throw ownError(error, this.label)
+      })
+    this.#sequencer.add(name, schema, { maintained: !existing })
+    if (!existing) this.#sequencer.start()
     // Whoever only looks waits for nobody.
     if (!existing) this.#wakeUp?.add(name, schema)
     const s = schema.sql
@@ -186,14 +208,15 @@ export class PostgresDatabase implements Database {
     }
   }
 
-  async #transaction<R>(fn: (session: Session) => Awaitable<R>, { silentMs }: TransactionOptions): Promise<R> {
+  async #transaction<R>(fn: (session: Session) => Awaitable<R>, { silentMs, alone }: TransactionOptions): Promise<R> {
     let channel: PoolChannel | undefined
     const begin =
       silentMs === undefined
-        ? this.#begin
-        : `${this.#begin}; SET LOCAL idle_in_transaction_session_timeout = ${Math.max(1, Math.round(silentMs))}`
+        ? 'BEGIN'
+        : `BEGIN; SET LOCAL lock_timeout = ${this.#lockTimeoutMs}; SET LOCAL idle_in_transaction_session_timeout = ${Math.max(1, Math.round(silentMs))}`
     const session = new PostgresSession('transaction', async () => (channel = await this.#connect()), begin)
     try {
+      if (alone !== undefined) await session.rows(oneByOne, [alone])
       const result = await fn(session)
       session.check()
       if (session.begun) await session.commit()
@@ -204,6 +227,7 @@ export class PostgresDatabase implements Database {
       await this.#undo(session, channel)
       // Whether it is there must be seen by those who wait for it, whatever the caller makes of it.
       if (codeOf(error) === 'PABAL_COMMIT_UNKNOWN') this.#sequencer.committed(session.appended)
+      if (codeOf(error) === 'PABAL_STORE_PARTITION_MISSING') this.#sequencer.lookAfterPartitions()
       throw storeError(error, this.label)
     } finally {
       this.#release(channel)
@@ -234,7 +258,7 @@ export class PostgresDatabase implements Database {
   #release(channel: PoolChannel | undefined): void {
     if (channel === undefined) return
     channel.client.removeListener('error', ignore)
-    channel.client.release(channel.broken)
+    channel.release()
   }
 
   async join<R>(own: unknown, fn: (session: Session) => Awaitable<R>): Promise<R> {
@@ -324,10 +348,10 @@ export class PostgresDatabase implements Database {
     return Promise.reject(ownTools())
   }
 
-  diagnose(): Promise<readonly Finding[]> {
-    return this.read((session) =>
-      diagnose(session as PostgresSession, this.label, [...this.#schemas.entries()], this.#options),
-    )
+  async diagnose(): Promise<readonly Finding[]> {
+    const pooler = this.#options.pooler === true ? 'declared' : await this.#lookForPooler()
+    const schemas = [...this.#schemas.entries()].map(([context, schema]) => ({ context, schema }))
+    return this.read((session) => diagnose(session as PostgresSession, { label: this.label, schemas, pooler }))
   }
 
   describe(contexts: readonly string[]): Promise<Description> {
@@ -354,6 +378,8 @@ export class PostgresDatabase implements Database {
 
 const walLevel = statement(`SELECT current_setting('wal_level')`)
 
+const oneByOne = statement(`SELECT pg_advisory_xact_lock(hashtextextended('pabal ' || $1::text, 0))`)
+
 const joinedLooksMs = [5, 20, 100, 500]
 
 const identity = statement(
@@ -366,14 +392,15 @@ const ignore = (): void => {
 
 const guarded = new WeakSet<PgPool>()
 /**
- * A server that refuses a connection in the moment in which it is there says so before whoever asked the pool has the connection
- * to listen to it, and an error that nobody listens for ends the process.
+ * An error that nobody listens for ends the process. A server that refuses a connection in the moment in which it is there says so
+ * before whoever asked the pool has the connection to listen to it; an idle one that breaks says so too, and the pool replaces it.
  */
 const guard = (pool: PgPool): void => {
   if (guarded.has(pool)) return
   guarded.add(pool)
   const greeting = pool as PgPool & { on(event: 'connect', listener: (client: PgClient) => void): unknown }
   greeting.on('connect', (client) => client.on('error', () => {}))
+  pool.on('error', () => {})
 }
 
 /** Postgres is backed up by its own tools, which know all of the database. */

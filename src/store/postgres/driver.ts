@@ -51,5 +51,27 @@ export const connectionLike = (pool: PgPool, changed: object): PgConnection | un
   return new Client({ ...pool.options, password, ssl, ...changed })
 }
 
-/** Does the pool send a statement before the one in front of it was answered? (`new Pool({ pipeline: true })`) */
-export const pipelines = (client: PgClient): boolean => (client as { pipeline?: unknown }).pipeline === true
+/** Of the driver's, where it has them: statements sent before those in front were answered, and the socket that they go over. */
+interface Pipelining {
+  pipeline?: boolean
+  readonly connection?: { readonly stream?: { cork?: () => void; uncork?: () => void } }
+}
+
+/** Lets the connection pipeline while a session has it; gives what sets it back, or undefined where the driver cannot. */
+export const pipelining = (client: PgClient): (() => void) | undefined => {
+  const own = client as Pipelining
+  const before = own.pipeline
+  if (typeof before !== 'boolean') return undefined
+  own.pipeline = true
+  return () => {
+    own.pipeline = before
+  }
+}
+
+/** What is sent until the code that runs has come to rest goes in one packet: each costs the kernels on both sides as much as a statement. */
+export const together = (client: PgClient | PgConnection): void => {
+  const stream = (client as Pipelining).connection?.stream
+  if (stream?.cork === undefined) return
+  stream.cork()
+  process.nextTick(() => stream.uncork?.())
+}

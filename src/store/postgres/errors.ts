@@ -63,6 +63,10 @@ export const isConflict = (error: unknown): boolean => {
   return code === '40001' || code === '40P01' || code === 'PABAL_STORE_CONFLICT'
 }
 
+/** No connection came about: class 08 of the server's codes, or the driver could not answer what it was asked for. */
+const isRefused = (error: unknown): boolean =>
+  codeOf(error)?.startsWith('08') === true || (error instanceof Error && /^SASL\b/.test(error.message))
+
 const poolTimeout = /^timeout exceeded when trying to connect/
 
 /** The error itself when it is the business of whoever wrote the statement: a broken constraint, a wrong name. */
@@ -74,7 +78,7 @@ export const storeError = (error: unknown, label: string): unknown => {
   if (error instanceof Error && poolTimeout.test(error.message))
     return of('PABAL_STORE_BUSY', `${label}: no connection of the pool was free in time`)
   if (code !== undefined && meanings[code] !== undefined) return of(meanings[code])
-  return isLost(error) ? of('PABAL_STORE_UNREACHABLE') : error
+  return isLost(error) || isRefused(error) ? of('PABAL_STORE_UNREACHABLE') : error
 }
 
 /** The same for statements that pabal wrote itself: there a missing right or table is the database's. */
@@ -91,6 +95,9 @@ export const ownError = (error: unknown, label: string): unknown => {
         ? of('PABAL_STORE_PARTITION_MISSING', `${message}${detail === undefined ? '' : ` (${detail})`}`)
         : error
     case '3F000':
+    case '42P07':
+    case '42710':
+    case '42723':
     case '42P01':
     case '42703':
     case '42883':

@@ -2,14 +2,17 @@
 
 import { PabalError } from '../../core/errors.ts'
 import type { Session, Store } from '../store.ts'
-import { type PostgresSession } from './connection.ts'
+import type { PostgresSession } from './connection.ts'
 import { ownTools, PostgresDatabase, type PostgresOptions } from './database.ts'
 import type { PgPool } from './driver.ts'
 import type { OwnTransaction } from './join/own-transaction.ts'
 import { ddlOf, schemaName } from './migrate.ts'
 import { GuardedTx, type PostgresTx } from './tx.ts'
 
+export { type Capture, type CaptureOptions, type CaptureStatus, captureChanges } from './cdc/capture.ts'
 export { type LogicalReplicationOptions, logicalReplication, type WakeUps } from './cdc/logical-replication.ts'
+export type { Row, RowChange, SourceTransaction, TransactionHeader } from './cdc/source-transaction.ts'
+export type { CapturingContext } from './cdc/translation.ts'
 export type { PostgresOptions } from './database.ts'
 export type { PgPool } from './driver.ts'
 export { fromDrizzle } from './join/from-drizzle.ts'
@@ -23,9 +26,23 @@ export { fromTypeOrm } from './join/from-type-orm.ts'
 export type { OwnTransaction } from './join/own-transaction.ts'
 export type { PostgresTx } from './tx.ts'
 
+/** Of the driver's, from 8.12 on: a statement without values that is not sent as a text of several. */
+type QueryClass = new (config: object) => { readonly queryMode?: unknown }
+
+/** @throws PABAL_COMPOSITION_INVALID */
+const checkPool = (pool: PgPool): void => {
+  const takes = 'postgres() takes a Pool of the package pg, 8.17 or later'
+  const given = pool as (Partial<PgPool> & { readonly Client?: unknown }) | null | undefined
+  if (typeof given?.connect !== 'function' || typeof given.options !== 'object' || typeof given.Client !== 'function')
+    throw new PabalError('PABAL_COMPOSITION_INVALID', takes)
+  const { Query } = given.Client as { readonly Query?: QueryClass }
+  if (typeof Query !== 'function' || new Query({ text: '', queryMode: 'extended' }).queryMode !== 'extended')
+    throw new PabalError('PABAL_COMPOSITION_INVALID', `${takes}; this one is older, or its native variant`)
+}
+
 /** Host and database of a pool, without a password. */
 const labelOf = (pool: PgPool): string => {
-  const { connectionString, host, port, database } = pool.options as Record<string, unknown>
+  const { connectionString, host, port, database } = pool.options as Readonly<Record<string, string | undefined>>
   if (typeof connectionString === 'string')
     try {
       const { hostname, port: at, pathname } = new URL(connectionString)
@@ -33,7 +50,7 @@ const labelOf = (pool: PgPool): string => {
     } catch {
       return 'postgres'
     }
-  return `postgres://${String(host ?? 'localhost')}${port === undefined ? '' : `:${String(port)}`}/${String(database ?? '')}`
+  return `postgres://${host ?? 'localhost'}${port === undefined ? '' : `:${port}`}/${database ?? ''}`
 }
 
 /**
@@ -43,6 +60,7 @@ const labelOf = (pool: PgPool): string => {
  * round trip of its own.
  */
 export const postgres = (pool: PgPool, options: PostgresOptions = {}): Store<PostgresTx, OwnTransaction> => {
+  checkPool(pool)
   const label = labelOf(pool)
   const tx = (session: Session): PostgresTx => new GuardedTx(session as PostgresSession)
   return {
@@ -52,10 +70,6 @@ export const postgres = (pool: PgPool, options: PostgresOptions = {}): Store<Pos
       label,
       dialect: 'postgres',
       open: async (environment, { warn } = {}) => {
-        if (typeof pool.connect !== 'function' || typeof pool.options !== 'object')
-          throw new PabalError('PABAL_COMPOSITION_INVALID', 'postgres() takes a Pool of the package pg')
-        // What an idle connection says when it breaks would end the process: the pool has replaced it by then.
-        pool.on('error', () => {})
         const database = new PostgresDatabase(pool, label, environment, {
           ...options,
           ...(warn === undefined ? {} : { warn }),

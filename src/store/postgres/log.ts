@@ -50,32 +50,35 @@ export const createLog = (context: string, s: string): Log => {
   const placeOf = `JOIN LATERAL (
       SELECT r.position + (e.id - r.id) AS position, r.id + r.events AS beyond FROM ${s}.run r WHERE r.id <= e.id ORDER BY r.id DESC LIMIT 1
     ) p ON e.id < p.beyond`
-  /** Positions from `low + 1` to `high`, each with its event, as `p` and `e`. Bounded twice, so that the planner takes the index. */
-  const between = (low: string, high: string): string =>
-    `(
+  /**
+   * Positions from `low + 1` to `high`, each with its event, as `r` and `e`. Bounded twice, so that the planner takes the index; the
+   * filter and the limit stand inside, so that no more of a long run is read than is asked for.
+   */
+  const between = (low: string, high: string, filter = 'true', end = 'ORDER BY e.id OFFSET 0'): string => `(
       SELECT r.position, r.id, r.events FROM ${s}.run r
       WHERE r.position >= coalesce((SELECT max(position) FROM ${s}.run WHERE position <= ${low} + 1), 1) AND r.position <= ${high}
     ) r JOIN LATERAL (
       SELECT e.*, r.position + (e.id - r.id) AS position FROM ${s}.event e
-      WHERE e.id >= r.id + greatest(0, ${low} + 1 - r.position) AND e.id < r.id + least(r.events, ${high} + 1 - r.position)
-      ORDER BY e.id OFFSET 0
-    ) e ON true`.replaceAll('\n', ' ')
+      WHERE e.id >= r.id + greatest(0, ${low} + 1 - r.position) AND e.id < r.id + least(r.events, ${high} + 1 - r.position) AND ${filter}
+      ${end}
+    ) e ON true`
 
   const head = statement(`SELECT ${headOf} AS position, (SELECT incarnation FROM ${s}.meta) AS incarnation`)
 
   const inLanes = (first: number): string => `e.slot % $${first}::text::integer = ANY ($${first + 1}::text::integer[])`
 
   /** One row at least, which tells the head. */
-  const after = (byLane: boolean, byType: boolean, limit: number) =>
-    statement(
+  const after = (byLane: boolean, byType: boolean, limit: number) => {
+    const filter = `${byLane ? inLanes(3) : 'true'} AND ${byType ? `e.type = ANY ($${byLane ? 5 : 3}::text::text[])` : 'true'}`
+    return statement(
       `SELECT h.head, r.* FROM (
          SELECT head, greatest($1::text::bigint, ${dropped}) AS low, least($2::text::bigint, head) AS high FROM (SELECT ${headOf} AS head) h
        ) h LEFT JOIN LATERAL (
-         SELECT e.position, ${eventColumns} FROM ${between('h.low', 'h.high')}
-         WHERE true ${byLane ? `AND ${inLanes(3)}` : ''} ${byType ? `AND e.type = ANY ($${byLane ? 5 : 3}::text::text[])` : ''}
+         SELECT e.position, ${eventColumns} FROM ${between('h.low', 'h.high', filter, `ORDER BY e.id LIMIT ${limit}`)}
          ORDER BY r.position, e.id LIMIT ${limit}
        ) r ON true`,
     )
+  }
 
   const readAfter: Log['readAfter'] = async (session, { after: from, types, lane, limit }: ReadOptions) => {
     const lanes = lanesOf(lane)
@@ -118,7 +121,7 @@ export const createLog = (context: string, s: string): Log => {
         session,
         key === undefined
           ? `SELECT e.position, ${eventColumns} FROM ${bounds} JOIN LATERAL (
-               SELECT e.*, r.position AS run FROM ${between('h.low', 'h.high')} WHERE ${ofType} ORDER BY r.position DESC, e.id DESC LIMIT ${limit}
+               SELECT e.* FROM ${between('h.low', 'h.high', ofType, `ORDER BY e.id DESC LIMIT ${limit}`)} ORDER BY r.position DESC, e.id DESC LIMIT ${limit}
              ) e ON true ORDER BY e.position DESC`
           : `SELECT p.position, ${eventColumns} FROM ${bounds}, ${s}.event e ${placeOf}
              WHERE e.key = $3 AND ${ofType} AND p.position > h.low AND p.position <= h.high ORDER BY p.position DESC LIMIT ${limit}`,

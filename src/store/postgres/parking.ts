@@ -67,7 +67,8 @@ const castOf = (column: string): string => {
 
 export const createParking = (s: string): Parking => {
   const parkedOfKeys = statement(
-    `SELECT key FROM ${s}.parked WHERE consumer = $1 AND source = $2 AND key = ANY ($3::text::text[])`,
+    `SELECT key FROM ${s}.parked WHERE EXISTS (SELECT 1 FROM ${s}.parked WHERE consumer = $1 AND source = $2)
+       AND consumer = $3 AND source = $4 AND key = ANY ($5::text::text[])`,
   )
   const put = statement(
     `INSERT INTO ${s}.parked (${inserted.join(', ')}) VALUES (${inserted.map((column, n) => `$${n + 1}${castOf(column)}`).join(', ')})
@@ -102,7 +103,7 @@ export const createParking = (s: string): Parking => {
     },
 
     parkedOf: async (session, consumer, source, keys) => {
-      const rows = await on(session).rows(parkedOfKeys, [consumer, source, textArray(keys)])
+      const rows = await on(session).rows(parkedOfKeys, [consumer, source, consumer, source, textArray(keys)])
       return new Set(rows.map(([key]) => String(key)))
     },
 

@@ -1,12 +1,9 @@
 /**
  * Retention drops whole partitions. What is dropped in the middle of one is hidden at once and goes with the rest of it: rows are
- * never deleted one by one, which would cost more than they were worth (L19).
+ * never deleted one by one, which would cost more than they were worth.
  */
 
 import { type PostgresSession, statement } from './connection.ts'
-
-/** Readers and appenders are not kept waiting for longer than this; the next run tries again. */
-const lockTimeoutMs = 200
 
 /** Hides everything up to a position; returns how many events that are. Sequences of keys go on where they were. */
 export const dropThrough = async (
@@ -15,9 +12,12 @@ export const dropThrough = async (
   between: string,
   position: number,
 ): Promise<number> => {
+  // By itself: a statement that both waits for this row and writes it would look at its parts again when another one has changed
+  // it meanwhile, which ends the server's process where one of those parts writes (up to Postgres 18.4).
+  const [before] = await session.rows(statement(`SELECT dropped FROM ${s}.meta FOR UPDATE`), [])
   const [row] = await session.rows(
     statement(
-      `WITH before AS (SELECT dropped FROM ${s}.meta FOR UPDATE), gone AS (
+      `WITH before AS (SELECT $2::text::bigint AS dropped), gone AS (
          SELECT e.position, e.key, e.type, e.sequence FROM ${between}
        ), kept AS (
          INSERT INTO ${s}.key_dropped AS d (key, type, sequence) SELECT key, type, max(sequence) FROM gone GROUP BY key, type ORDER BY 1, 2
@@ -27,13 +27,10 @@ export const dropThrough = async (
        )
        SELECT count(*) FROM gone`,
     ),
-    [String(position)],
+    [String(position), String(before![0])],
   )
   return Number(row![0])
 }
 
-/**
- * Drops the partitions of which everything is hidden, on the connection of the sequencer, so that none is numbered meanwhile.
- * Returns their names; one that is in use for too long stays until the next time.
- */
-export const dropPartitions = (s: string): string => `SELECT ${s}.drop_partitions(${lockTimeoutMs})`
+/** Drops partitions of which everything is hidden; one that is in use for too long stays until the next time. */
+export const dropPartitions = (s: string, lockMs: number): string => `SELECT ${s}.drop_partitions(${lockMs})`

@@ -5,9 +5,11 @@
 
 import { backoffMs, type Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
-import { connectionLike, type PgConnection, type PgPool, type PgResult } from './driver.ts'
+import { statement } from './connection.ts'
+import { connectionLike, type PgConnection, type PgPool, type PgResult, together } from './driver.ts'
 import { codeOf, ownError, states } from './errors.ts'
 import type { SchemaName } from './migrate.ts'
+import { dropPartitions } from './retention.ts'
 
 export interface SequencerOptions {
   readonly pool: PgPool
@@ -24,9 +26,14 @@ export interface SequencerOptions {
 }
 
 /** Events numbered by one tick; more take several. */
-const ticked = 20_000
-/** Two ticks begin at least so far apart. A single commit is numbered at once, those of a burst together. */
+const perTick = 20_000
+/**
+ * Two ticks begin at least so far apart, and so many times as long as the first took: a single commit is numbered at once, those
+ * of a burst together, and the busier the server, the more of them.
+ */
 const gapMs = 2
+const gapPerTick = 4
+const gapMaxMs = 50
 /** How often to look for what a process left behind that ended between its commit and its tick. */
 const lookMs = 5_000
 /** The same where nothing is heard of other processes: from the first, soon after something happened, to the last. */
@@ -36,6 +43,8 @@ const queryTimeoutMs = 5_000
 /** Somebody else has been ticking for so long: who? */
 const busyMs = 2_000
 const partitionsEveryMs = 60_000
+/** Readers and appenders are not kept waiting for longer than this; the next minute tries again. */
+const partitionLockMs = 200
 const resyncLockMs = 5_000
 
 interface Ticked {
@@ -46,6 +55,10 @@ interface Ticked {
   /** The server is known to be the one that the log was written on. */
   identified: boolean
   busySinceMs: number | undefined
+  /** Its partitions are looked after. */
+  maintained: boolean
+  /** What the last tick saw, before it gave positions itself. */
+  head: number | undefined
 }
 
 interface Waiter {
@@ -62,12 +75,16 @@ export class Sequencer {
   readonly #waiters = new Set<Waiter>()
   readonly #ended = new AbortController()
   #connection: Promise<PgConnection> | undefined
+  /** The same when it can be used. */
+  #live: PgConnection | undefined
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
   #rung = false
   #failures = 0
   #idlePolls = 0
   #partitionsAtMs = 0
+  /** The server's snapshot at the last look. */
+  #looked: string | undefined
   /** Grows when the connection was lost: whatever is there now may be another server, or an older copy. */
   generation = 0
 
@@ -75,23 +92,33 @@ export class Sequencer {
     this.#options = options
   }
 
-  add(context: string, schema: SchemaName): void {
-    this.#contexts.set(context, { context, schema, dirty: true, identified: false, busySinceMs: undefined })
+  /** `maintained`: its partitions are created and dropped; who only looks leaves them to others. */
+  add(context: string, schema: SchemaName, { maintained }: { readonly maintained: boolean }): void {
+    const fresh = { dirty: true, identified: false, busySinceMs: undefined, head: undefined }
+    this.#contexts.set(context, { context, schema, maintained, ...fresh })
     this.#ring()
   }
 
   onNews(listener: (context?: string) => void): () => void {
+    this.start()
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
   /** Something was committed to these contexts' logs. */
   committed(contexts: Iterable<string>): void {
+    this.start()
     for (const context of contexts) {
       const ticked = this.#contexts.get(context)
       if (ticked !== undefined) ticked.dirty = true
     }
     this.#ring()
+  }
+
+  /** An append found no partition: they are looked after now. */
+  lookAfterPartitions(): void {
+    this.#partitionsAtMs = 0
+    this.committed(this.#contexts.keys())
   }
 
   /** Somebody has given positions to events of this context. */
@@ -107,14 +134,14 @@ export class Sequencer {
 
   /** The last position that can be read. */
   async head(context: string): Promise<number> {
-    const { sql } = this.#contexts.get(context)!.schema
-    const [result] = await this.#query(`SELECT head FROM ${sql}.sequencer ORDER BY n DESC LIMIT 1`)
+    const [result] = await this.#query(headOf(this.#contexts.get(context)!.schema))
     return firstOf(result!.rows)
   }
 
   /** Resolves when everything that was committed before has its position. */
   sequence(): Promise<void> {
-    if (this.#ended.signal.aborted) return Promise.resolve()
+    if (this.#ended.signal.aborted || this.#contexts.size === 0) return Promise.resolve()
+    this.start()
     return new Promise((resolve, reject) => {
       this.#waiters.add({ contexts: new Set(this.#contexts.keys()), resolve, reject })
       for (const ticked of this.#contexts.values()) ticked.dirty = true
@@ -122,8 +149,9 @@ export class Sequencer {
     })
   }
 
+  /** Beats from now on; who only looks at what is there does not need it. */
   start(): void {
-    this.#running ??= this.#run()
+    if (!this.#ended.signal.aborted) this.#running ??= this.#run()
   }
 
   async close(): Promise<void> {
@@ -150,33 +178,53 @@ export class Sequencer {
     if (this.#rung || this.#ended.signal.aborted) return
     const awake = new AbortController()
     this.#wake = () => awake.abort()
-    await this.#options.environment.sleep(ms, AbortSignal.any([awake.signal, this.#ended.signal]))
+    await this.#options.environment.sleep(ms, awake.signal)
     this.#wake = undefined
   }
 
   async #run(): Promise<void> {
     const { environment } = this.#options
-    let lastMs = Number.NEGATIVE_INFINITY
+    let restUntilMs = Number.NEGATIVE_INFINITY
     while (!this.#ended.signal.aborted) {
       await this.#sleep(this.#restMs())
       if (this.#ended.signal.aborted) return
       // Woken or not, all are ticked once in a while.
       const looking = !this.#rung
       this.#rung = false
-      const waitMs = lastMs + gapMs - environment.now()
+      const waitMs = Math.ceil(restUntilMs - performance.now())
       if (waitMs > 0) await environment.sleep(waitMs, this.#ended.signal)
-      lastMs = environment.now()
+      const startMs = performance.now()
       if (looking) {
         this.#idlePolls++
+        if (await this.#isQuiet()) continue
         for (const ticked of this.#contexts.values()) ticked.dirty = true
       }
       try {
         await this.#beat()
         this.#failures = 0
+        restUntilMs = startMs + Math.min(gapMaxMs, Math.max(gapMs, (performance.now() - startMs) * gapPerTick))
       } catch (error) {
         if (this.#ended.signal.aborted) return
         await this.#failed(error)
       }
+    }
+  }
+
+  /**
+   * Nothing has been written on the server since the last look: one statement, however many contexts there are. Behind a pooler
+   * the tick itself tells what others have numbered.
+   */
+  async #isQuiet(): Promise<boolean> {
+    if (!this.#options.notifications) return false
+    try {
+      const [result] = await this.#query('SELECT pg_current_snapshot()::text AS snapshot')
+      const { snapshot } = result!.rows[0] as { snapshot: string }
+      const before = this.#looked
+      this.#looked = snapshot
+      return snapshot === before
+    } catch {
+      // Whatever is wrong, the tick will say so.
+      return false
     }
   }
 
@@ -206,18 +254,21 @@ export class Sequencer {
     // From here to the sending nothing is awaited: who asks later waits for the next one.
     const waiters = [...this.#waiters]
     for (const ticked of due) ticked.dirty = false
-    const counts = await this.#tickAll(due)
+    const ticks = await this.#tickAll(due)
     let again = false
     for (const [index, ticked_] of due.entries()) {
-      const count = counts[index]!
-      const whole = count >= 0 && count < ticked
+      const { count, head } = ticks[index]!
+      const whole = count >= 0 && count < perTick
       if (!whole) {
         ticked_.dirty = true
         again = true
       }
       if (count === -1) await this.#busy(ticked_)
       else ticked_.busySinceMs = undefined
-      if (count > 0) this.#news(ticked_.context)
+      // Where nothing is heard of others, what they have numbered is seen by the head that moved.
+      if (count > 0 || (ticked_.head !== undefined && head !== undefined && head > ticked_.head))
+        this.#news(ticked_.context)
+      if (head !== undefined) ticked_.head = head + (whole ? count : 0)
       if (whole) for (const waiter of waiters) waiter.contexts.delete(ticked_.context)
     }
     for (const waiter of waiters)
@@ -227,44 +278,71 @@ export class Sequencer {
       }
     if (again) {
       // Somebody else's tick may have begun before our commit, so ours must be seen by one that began after it.
-      if (counts.includes(-1)) await environment.sleep(1 + environment.random() * 4, this.#ended.signal)
+      if (ticks.some(({ count }) => count === -1))
+        await environment.sleep(1 + environment.random() * 4, this.#ended.signal)
       this.#rung = true
     }
     if (environment.now() >= this.#partitionsAtMs) {
       this.#partitionsAtMs = environment.now() + partitionsEveryMs
-      for (const { schema } of this.#contexts.values()) await this.#maintain(schema)
+      await this.#maintain([...this.#contexts.values()].filter(({ maintained }) => maintained))
     }
   }
 
-  async #tickAll(due: readonly Ticked[]): Promise<readonly number[]> {
-    // One message: once it is sent, the server brings it to its end, whatever becomes of this process.
+  /** In one round trip, each in a transaction of its own: once it is sent, the server brings it to its end, whatever becomes of this process. */
+  async #tickAll(due: readonly Ticked[]): Promise<readonly Tick[]> {
+    if (!this.#options.notifications) return this.#tickUnprepared(due)
+    const connection = await this.#connected()
+    together(connection)
+    const answers = await Promise.allSettled(due.map(({ schema }) => this.#tick(connection, schema)))
+    const lost = answers.find((answer) => answer.status === 'rejected' && !isAnswered(answer.reason))
+    if (lost?.status === 'rejected') {
+      this.#drop(connection)
+      throw lost.reason
+    }
+    const ticks: Tick[] = []
+    for (const [index, answer] of answers.entries()) {
+      if (answer.status === 'rejected') await this.#mend(due[index]!, answer.reason)
+      ticks.push({ count: answer.status === 'rejected' ? perTick : answer.value, head: undefined })
+    }
+    return ticks
+  }
+
+  async #tick(connection: PgConnection, { sql }: SchemaName): Promise<number> {
+    this.#options.count()
+    const query = { ...statement(`SELECT ${sql}.tick(${perTick}) AS count`), query_timeout: queryTimeoutMs }
+    return firstOf(((await connection.query(query)) as PgResult).rows)
+  }
+
+  /** Behind a pooler: nothing is prepared, no setting stays, and that others have numbered something shows by the head. */
+  async #tickUnprepared(due: readonly Ticked[]): Promise<readonly Tick[]> {
     const text = due
       .map(
-        ({ schema }) => `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT ${schema.sql}.tick(${ticked}); COMMIT`,
+        ({ schema }) =>
+          `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT ${schema.sql}.tick(${perTick}) AS count, (${headOf(schema)}) AS head; COMMIT`,
       )
       .join('; ')
     try {
-      return (await this.#query(text)).filter(({ command }) => command === 'SELECT').map(({ rows }) => firstOf(rows))
+      return (await this.#query(text)).filter(({ command }) => command === 'SELECT').map(({ rows }) => tickOf(rows[0]))
     } catch (error) {
       if (!isAnswered(error)) throw error
       await this.#query('ROLLBACK')
       if (due.length > 1) {
-        const counts: number[] = []
-        for (const ticked_ of due) counts.push(...(await this.#tickAll([ticked_])))
-        return counts
+        const ticks: Tick[] = []
+        for (const ticked_ of due) ticks.push(...(await this.#tickUnprepared([ticked_])))
+        return ticks
       }
-      return [await this.#mend(due[0]!, error)]
+      await this.#mend(due[0]!, error)
+      return [{ count: perTick, head: undefined }]
     }
   }
 
   /** What stands in the way of a tick and can be put right. */
-  async #mend(ticked_: Ticked, error: unknown): Promise<number> {
+  async #mend(ticked_: Ticked, error: unknown): Promise<void> {
     const { sql } = ticked_.schema
     const missing = codeOf(error) === '23514'
     if (missing) await this.#query(`SELECT ${sql}.create_partitions()`)
     else if (codeOf(error) === states.xidsWentBack) await this.resync(ticked_.schema)
     else throw error
-    return ticked
   }
 
   /**
@@ -276,10 +354,13 @@ export class Sequencer {
     const { sql } = ticked_.schema
     const [result] = await this.#query(
       `SELECT m.system_identifier AS known, m.timeline, c.system_identifier::text AS is,
-         CASE WHEN pg_is_in_recovery() THEN m.timeline ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS is_timeline
+         CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS is_timeline
        FROM ${sql}.meta m, pg_control_system() c`,
     )
-    const row = result!.rows[0] as { known: string; timeline: string; is: string; is_timeline: string }
+    const row = result!.rows[0] as { known: string; timeline: string; is: string; is_timeline: string | null }
+    // Its connections outlive a promotion: what it is then is asked again.
+    if (row.is_timeline === null)
+      throw new PabalError('PABAL_STORE_READONLY', `${this.#options.label} is a standby: only the primary ticks`)
     if (row.known !== '' && row.known !== row.is) await this.resync(ticked_.schema)
     else if (row.timeline !== '' && row.timeline !== row.is_timeline) {
       await this.#query(
@@ -324,7 +405,8 @@ export class Sequencer {
     const [result] = await this.#query(
       `SELECT coalesce(
          (SELECT string_agg('the prepared transaction ' || quote_literal(x.gid) || ' is in its way (COMMIT PREPARED or ROLLBACK PREPARED)', ', ')
-          FROM pg_locks l JOIN pg_prepared_xacts x ON l.virtualtransaction = '-1/' || x.transaction
+          FROM pg_prepared_xacts x JOIN pg_locks own ON own.transactionid = x.transaction AND own.pid IS NULL
+          JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
           WHERE l.relation IN (SELECT '${sql}.event'::regclass UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = '${sql}.event'::regclass) AND l.granted),
          'an open transaction is in its way')`,
     )
@@ -332,15 +414,27 @@ export class Sequencer {
   }
 
   /** Partitions ahead of what is written, and none behind what retention has hidden. */
-  async #maintain({ sql, name }: SchemaName): Promise<void> {
+  async #maintain(contexts: readonly Ticked[]): Promise<void> {
+    if (contexts.length === 0) return
+    const begin = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = ${partitionLockMs}`
+    const text = contexts
+      .map(
+        ({ schema: { sql } }) =>
+          `${begin}; SELECT ${sql}.create_partitions(); COMMIT; ${begin}; ${dropPartitions(sql, partitionLockMs)}; COMMIT`,
+      )
+      .join('; ')
     try {
-      await this.#query(`BEGIN; SET LOCAL lock_timeout = 200; SELECT ${sql}.create_partitions(); COMMIT`)
+      const results = await this.#query(text, queryTimeoutMs + contexts.length * 4 * partitionLockMs)
+      const dropped = results.filter(({ command }) => command === 'SELECT').map(({ rows }) => firstOf(rows))
+      // One at a time: what it locks is free in between.
+      if (contexts.some((_, index) => dropped[2 * index + 1]! > 0)) await this.#maintain(contexts)
     } catch (error) {
       if (!isAnswered(error)) throw error
       await this.#query('ROLLBACK')
-      // In use for the moment, or made by somebody else just now: there are some ahead still.
-      if (!['55P03', '42P07', '42501', '40P01'].includes(codeOf(error) ?? ''))
-        this.#options.warn(`partitions of ${name}`, error)
+      if (contexts.length > 1) for (const ticked_ of contexts) await this.#maintain([ticked_])
+      // In use for the moment, or not for this user: there are some ahead still.
+      else if (!['55P03', '42501', '40P01'].includes(codeOf(error) ?? ''))
+        this.#options.warn(`partitions of ${contexts[0]!.schema.name}`, ownError(error, this.#options.label))
     }
   }
 
@@ -355,6 +449,7 @@ export class Sequencer {
       `SELECT a.pid, a.application_name, a.state, a.application_name ~ '^(pabal|pooled):' AND pg_terminate_backend(a.pid) AS ended
        FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
        WHERE l.locktype = 'advisory' AND l.granted AND a.state LIKE 'idle in transaction%'
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.objsubid = 1
          AND (l.classid::bigint << 32) | l.objid::bigint = ${ticked_.schema.sql}.tick_lock()`,
     )
     for (const row of (result?.rows ?? []) as Record<string, unknown>[])
@@ -378,12 +473,14 @@ export class Sequencer {
   }
 
   #drop(connection: PgConnection): void {
-    this.#connection = undefined
-    this.generation++
-    for (const ticked of this.#contexts.values()) ticked.identified = false
     const { connection: inner } = connection as { connection?: { stream?: { destroy?: () => void } } }
     inner?.stream?.destroy?.()
     void connection.end().catch(() => {})
+    if (this.#live !== connection) return
+    this.#live = undefined
+    this.#connection = undefined
+    this.generation++
+    for (const ticked of this.#contexts.values()) ticked.identified = false
   }
 
   #connected(): Promise<PgConnection> {
@@ -400,7 +497,7 @@ export class Sequencer {
   async #open(): Promise<PgConnection> {
     const { pool, owner, notifications, label } = this.#options
     const connection = connectionLike(pool, {
-      pipeline: false,
+      pipeline: true,
       application_name: owner,
       connectionTimeoutMillis: queryTimeoutMs,
       keepAlive: true,
@@ -408,7 +505,9 @@ export class Sequencer {
     if (connection === undefined)
       throw new PabalError('PABAL_COMPOSITION_INVALID', `${label}: the pool is not one of node-postgres`)
     const gone = () => {
-      if (this.#connection === undefined || this.#ended.signal.aborted) return
+      // One that was given up says so later, when the next one may be there.
+      if (this.#live !== connection || this.#ended.signal.aborted) return
+      this.#live = undefined
       this.#connection = undefined
       this.generation++
       for (const ticked of this.#contexts.values()) ticked.dirty = true
@@ -422,8 +521,18 @@ export class Sequencer {
       connection.on('notification', ({ payload }) => {
         for (const { context, schema } of this.#contexts.values()) if (schema.name === payload) this.#news(context)
       })
-      await connection.query({ text: 'LISTEN pabal', query_timeout: queryTimeoutMs })
+      try {
+        await connection.query({
+          text: "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; LISTEN pabal",
+          query_timeout: queryTimeoutMs,
+        })
+      } catch (error) {
+        // A standby lets nobody listen: it is asked again, and would be full some day.
+        void connection.end().catch(() => {})
+        throw error
+      }
     }
+    this.#live = connection
     // Whatever was committed while nobody heard.
     this.#news()
     return connection
@@ -433,5 +542,17 @@ export class Sequencer {
 /** The server has answered with an error; without one nobody knows. */
 const isAnswered = (error: unknown): boolean =>
   /^[0-9A-Z]{5}$/.test(codeOf(error) ?? '') && !['57P01', '57P02', '57P05'].includes(codeOf(error)!)
+
+const headOf = ({ sql }: SchemaName): string => `SELECT head FROM ${sql}.sequencer ORDER BY n DESC LIMIT 1`
+
+/** How many events a tick numbered, and up to where others had; undefined: unknown. */
+interface Tick {
+  readonly count: number
+  readonly head: number | undefined
+}
+const tickOf = (row: unknown): Tick => {
+  const { count, head } = row as Record<keyof Tick, unknown>
+  return { count: Number(count), head: Number(head) }
+}
 
 const firstOf = (rows: readonly unknown[]): number => Number(Object.values(rows[0] as object)[0])

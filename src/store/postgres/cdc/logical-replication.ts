@@ -48,8 +48,6 @@ export interface WakeUp {
 const graceMs = 20
 const retryFirstMs = 100
 const retryMaxMs = 30_000
-/** From here on a publication can leave columns out. */
-const columnLists = 150_000
 
 /**
  * For `postgres(pool, { cdc: logicalReplication() })`: processes hear of each other's events from the write-ahead log, without
@@ -104,7 +102,8 @@ class LogStream implements WakeUp {
         missed()
         if (this.#contexts.size > known) continue
         // Said once, not with each attempt.
-        if (failures === 0) warn(`the change stream of ${label}, without which events are looked for`, ownError(error, label))
+        if (failures === 0)
+          warn(`the change stream of ${label}, without which events are looked for`, ownError(error, label))
         await environment.sleep(backoffMs(++failures, retryFirstMs, retryMaxMs, environment.random), this.#ended.signal)
       }
     }
@@ -206,7 +205,9 @@ const publish = async (connection: ReplicationConnection, { name, sql }: SchemaN
        EXISTS (SELECT 1 FROM pg_publication WHERE pubname = ${literal(name)}) AS is_there`,
   )
   if (found!['is_there'] === 't') return name
-  const tables = Number(found!['version']) < columnLists ? `${sql}.sequencer` : `${sql}.sequencer (head, done), ${sql}.event (xid)`
+  // A publication can leave columns out from Postgres 15 on.
+  const tables =
+    Number(found!['version']) < 150_000 ? `${sql}.sequencer` : `${sql}.sequencer (head, done), ${sql}.event (xid)`
   try {
     await connection.rows(
       `CREATE PUBLICATION ${identifier(name)} FOR TABLE ${tables} WITH (publish = 'insert', publish_via_partition_root = true)`,

@@ -35,7 +35,7 @@ export type Message =
   | { readonly kind: 'truncate'; readonly relations: readonly Relation[] }
 
 /** Microseconds count from 2000 there. */
-export const epochMs = 946_684_800_000
+export const epochMs: number = Date.UTC(2000, 0, 1)
 
 /** One stream's reader: a table is described once, before its first change and after each of its own. */
 export class Pgoutput {

@@ -22,6 +22,8 @@ export interface Received {
   readonly message: Message | undefined
   /** Set between transactions only. */
   readonly through: bigint | undefined
+  /** The server waits for this place to be acknowledged: it shuts down. */
+  readonly isAsked: boolean
 }
 
 /** The connection below a client of `pg`, and its hooks for custom queries. */
@@ -45,7 +47,10 @@ interface Client {
   query(query: PgQuery): Promise<PgResult | readonly PgResult[]>
   query(query: CustomQuery): unknown
   end(): Promise<void>
-  on(event: 'error' | 'notice', listener: (event: { readonly severity?: string; readonly message?: string }) => void): unknown
+  on(
+    event: 'error' | 'notice',
+    listener: (event: { readonly severity?: string; readonly message?: string }) => void,
+  ): unknown
   getTypeParser(oid: number, format: 'text'): (text: string) => unknown
 }
 
@@ -162,10 +167,11 @@ export class ReplicationConnection {
             const message = decoder.decode(chunk.subarray(25))
             if (message === undefined) return
             inTransaction = message.kind !== 'commit'
-            this.#take({ message, through: message.kind === 'commit' ? message.lsn : undefined })
+            this.#take({ message, through: message.kind === 'commit' ? message.lsn : undefined, isAsked: false })
           } else if (kind === 0x6b) {
-            if (!inTransaction) this.#take({ message: undefined, through: chunk.readBigInt64BE(1) })
-            if (chunk[17] === 1) this.#sendStatus(false)
+            const isAsked = chunk[17] === 1
+            if (!inTransaction) this.#take({ message: undefined, through: chunk.readBigInt64BE(1), isAsked })
+            if (isAsked) this.#sendStatus(false)
           }
         } catch (error) {
           this.#fail(error)
@@ -179,6 +185,8 @@ export class ReplicationConnection {
   }
 
   #take(received: Received): void {
+    // What follows on a failure may lack what failed.
+    if (this.#failure !== undefined) return
     if (received.through !== undefined && received.through > this.#receivedLsn) this.#receivedLsn = received.through
     this.#received.push(received)
     if (this.#received.length >= receivedMax && !this.#paused) {

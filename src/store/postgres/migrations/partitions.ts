@@ -1,4 +1,4 @@
-/** How a log is kept in partitions, so that what retention has hidden goes as files and not row by row (L19). */
+/** How a log is kept in partitions, so that what retention has hidden goes as files and not row by row. */
 
 import type { SchemaName } from '../migrate.ts'
 
