@@ -248,13 +248,13 @@ export class Sequencer {
   /** Ticks what is dirty; what somebody else is ticking, or what has more, stays so. */
   async #beat(): Promise<void> {
     const { environment } = this.#options
-    const due = [...this.#contexts.values()].filter(({ dirty }) => dirty)
-    if (due.length === 0) return
-    for (const ticked of due) if (!ticked.identified) await this.#identify(ticked)
+    const dirty = [...this.#contexts.values()].filter((ticked) => ticked.dirty)
+    if (dirty.length === 0) return
+    const { due, failure } = await this.#identified(dirty)
     // From here to the sending nothing is awaited: who asks later waits for the next one.
     const waiters = [...this.#waiters]
     for (const ticked of due) ticked.dirty = false
-    const ticks = await this.#tickAll(due)
+    const ticks = due.length === 0 ? [] : await this.#tickAll(due)
     let again = false
     for (const [index, ticked_] of due.entries()) {
       const { count, head } = ticks[index]!
@@ -282,10 +282,25 @@ export class Sequencer {
         await environment.sleep(1 + environment.random() * 4, this.#ended.signal)
       this.#rung = true
     }
+    if (failure !== undefined) throw failure.error
     if (environment.now() >= this.#partitionsAtMs) {
       this.#partitionsAtMs = environment.now() + partitionsEveryMs
       await this.#maintain([...this.#contexts.values()].filter(({ maintained }) => maintained))
     }
+  }
+
+  /** Those that may be ticked; what is wrong with another one is not their business. */
+  async #identified(dirty: readonly Ticked[]): Promise<{ due: readonly Ticked[]; failure?: { error: unknown } }> {
+    let failure: { error: unknown } | undefined
+    for (const ticked of dirty)
+      try {
+        if (!ticked.identified) await this.#identify(ticked)
+      } catch (error) {
+        if (this.#live === undefined) throw error
+        failure ??= { error }
+      }
+    const due = dirty.filter(({ identified }) => identified)
+    return failure === undefined ? { due } : { due, failure }
   }
 
   /** In one round trip, each in a transaction of its own: once it is sent, the server brings it to its end, whatever becomes of this process. */

@@ -1,7 +1,8 @@
 /** P7 An open transaction delays only its own events, and later ones of the keys that it has locked. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fromPg } from '../../../src/store/postgres/index.ts'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { systemEnvironment } from '../../../src/core/environment.ts'
+import { fromPg, postgres } from '../../../src/store/postgres/index.ts'
 import type { EventRecord } from '../../../src/event/envelope.ts'
 import { eventually } from '../../support/eventually.ts'
 import { missingPostgres, testDatabase } from '../../support/postgres.ts'
@@ -71,4 +72,26 @@ describe.skipIf(missing)(titled('an open transaction', missing), () => {
     expect(faultsOf(seen, idsOf([own, ...unrelated, ...behind]))).toEqual(none)
     expect(idsOf(seen.filter(({ key }) => key === locked))).toEqual(idsOf([own, behind[1]!]))
   })
+
+  test.each(['TABLE pabal_billing.meta', 'FUNCTION pabal_billing.tick'])(
+    'is not what a log waits for whose neighbour in the database cannot be numbered (DROP %s)',
+    async (part) => {
+      const database = await testDatabase(server)
+      const before = await openProcess(database)
+      await before.database.context('billing')
+      await before.database.close()
+      await database.sql(`DROP ${part}`)
+      const pool = database.pool()
+      const warnings: unknown[] = []
+      const opened = await postgres(pool).database.open(systemEnvironment, { warn: (_, error) => warnings.push(error) })
+      onTestFinished(() => opened.close())
+      await opened.context('billing')
+      const { log } = await opened.context('ordering')
+      await eventually('it is said', () => warnings.length > 0)
+      const orders = await ordersOf(2)
+      const own = orders.event()
+      await opened.transaction((session) => log.append(session, [own]))
+      await eventually('it has its position', () => opened.read((session) => log.byId(session, own.id)))
+    },
+  )
 })

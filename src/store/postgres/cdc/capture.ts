@@ -95,8 +95,8 @@ const retryMaxMs = 60_000
 const standbyMs = 1_000
 /** A slot that is still not created is waiting for somebody's transaction. */
 const creationMs = 5_000
-/** So much of other tables' log may pass before the place follows: following it writes, too. */
-const quietBytes = 1_048_576
+/** So much of other tables' log may pass before the place follows: following writes, too, and the server keeps whole files. */
+const quietBytes = 16_777_216
 
 /** Beside whatever unit of work is open where it is started. */
 const outside = new AsyncResource('pabal capture')

@@ -4,13 +4,12 @@
  */
 
 import { backoffMs, type Environment } from '../../../core/environment.ts'
-import { PabalError } from '../../../core/errors.ts'
 import type { PgPool } from '../driver.ts'
 import { codeOf, ownError } from '../errors.ts'
 import type { SchemaName } from '../migrate.ts'
 import { lsnOf } from './lsn.ts'
 import type { Relation, Value } from './pgoutput.ts'
-import { identifier, literal, ReplicationConnection } from './replication-connection.ts'
+import { identifier, literal, ReplicationConnection, unavailable } from './replication-connection.ts'
 
 export interface LogicalReplicationOptions {
   /** For the replication connection, where the store's own pool goes through a pooler. Default: the store's pool. */
@@ -221,6 +220,5 @@ const publish = async (connection: ReplicationConnection, { name, sql }: SchemaN
 
 /** @throws PABAL_REPLICATION_UNAVAILABLE */
 export const checkWalLevel = (walLevel: string | null | undefined, label: string): void => {
-  if (walLevel !== 'logical')
-    throw new PabalError('PABAL_REPLICATION_UNAVAILABLE', `${label}: wal_level is ${String(walLevel)}, not logical`)
+  if (walLevel !== 'logical') throw unavailable(`${label}: wal_level is ${String(walLevel)}, not logical`)
 }

@@ -6,6 +6,7 @@
 import type { Environment } from '../../../core/environment.ts'
 import { PabalError } from '../../../core/errors.ts'
 import { connectionLike, type PgPool, type PgQuery, type PgResult } from '../driver.ts'
+import { codeOf } from '../errors.ts'
 import { lsnText } from './lsn.ts'
 import { epochMs, type Message, Pgoutput } from './pgoutput.ts'
 
@@ -54,6 +55,9 @@ interface Client {
   getTypeParser(oid: number, format: 'text'): (text: string) => unknown
 }
 
+export const unavailable = (detail: string, cause?: unknown): PabalError =>
+  new PabalError('PABAL_REPLICATION_UNAVAILABLE', detail, cause === undefined ? {} : { cause })
+
 const asText = { getTypeParser: () => (value: string) => value }
 
 export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
@@ -77,7 +81,7 @@ export class ReplicationConnection {
     this.#environment = environment
   }
 
-  /** With the settings of the pool, beside it. @throws what `pg` throws */
+  /** With the settings of the pool, beside it. @throws PABAL_REPLICATION_UNAVAILABLE, and what `pg` throws */
   static async open(pool: PgPool, environment: Environment, name: string): Promise<ReplicationConnection> {
     const client = connectionLike(pool, {
       replication: 'database',
@@ -101,13 +105,13 @@ export class ReplicationConnection {
       await connection.rows('SET datestyle = ISO; SET intervalstyle = postgres; SET extra_float_digits = 3')
     } catch (error) {
       await connection.close()
-      throw error
+      throw ['42501', '53300'].includes(codeOf(error) ?? '') ? unavailable((error as Error).message, error) : error
     }
     return connection
   }
 
   /** Runs a statement, or a command of the replication protocol, and gives the last one's rows as texts. */
-  async rows(text: string, timeoutMs = statementTimeoutMs): Promise<readonly Record<string, string | null>[]> {
+  async rows(text: string, timeoutMs: number = statementTimeoutMs): Promise<readonly Record<string, string | null>[]> {
     const result = await this.#client.query({ text, types: asText, query_timeout: timeoutMs })
     return ((Array.isArray(result) ? result.at(-1) : result) as PgResult).rows as Record<string, string | null>[]
   }

@@ -1,14 +1,10 @@
 /** What a capture needs on the captured server: a publication of its tables, and a slot that keeps the log for it. */
 
-import { PabalError } from '../../../core/errors.ts'
 import { codeOf } from '../errors.ts'
 import type { SourceIdentity } from './capture-cursor.ts'
 import { checkWalLevel } from './logical-replication.ts'
 import { lsnOf } from './lsn.ts'
-import { identifier, literal, type ReplicationConnection } from './replication-connection.ts'
-
-const unavailable = (detail: string, cause?: unknown): PabalError =>
-  new PabalError('PABAL_REPLICATION_UNAVAILABLE', detail, cause === undefined ? {} : { cause })
+import { identifier, literal, type ReplicationConnection, unavailable } from './replication-connection.ts'
 
 export interface Source extends SourceIdentity {
   /** Where its log ends. */
@@ -135,6 +131,7 @@ export const createSlot = async (
   const [created] = await connection
     .rows(`CREATE_REPLICATION_SLOT ${identifier(slot)} LOGICAL pgoutput ${options}`, 0)
     .catch((error: unknown) => {
+      if (codeOf(error) === '53400') throw unavailable((error as Error).message, error)
       if (codeOf(error) !== '42710') throw error
       throw unavailable(`another database of this server has a slot ${slot}; name another one with \`slot\``, error)
     })
