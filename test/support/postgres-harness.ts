@@ -15,7 +15,7 @@ export const onPostgres = (
     const opened: Database[] = []
     return {
       open: async () => {
-        const handle = await postgres(database.pool(pool as object), options).database.open(systemEnvironment)
+        const handle = await postgres(database.pool(pool), options).database.open(systemEnvironment)
         opened.push(handle)
         return handle
       },

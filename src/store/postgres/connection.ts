@@ -4,7 +4,7 @@ import type { Awaitable } from '../../core/awaitable.ts'
 import { PabalError } from '../../core/errors.ts'
 import type { Session } from '../store.ts'
 import { type PgClient, type PgQuery, type PgResult, pipelining, together } from './driver.ts'
-import { codeOf, isConflict, isLost, ownError, storeError } from './errors.ts'
+import { codeOf, isConflict, isLost, isUndone, ownError, storeError } from './errors.ts'
 import type { OwnTransaction } from './join/own-transaction.ts'
 
 /** A statement of pabal's own, with the name that it is prepared under. */
@@ -21,7 +21,9 @@ export const statement = (text: string): Statement => {
   return known
 }
 
-export type Row = readonly unknown[]
+/** A value as the driver, or the caller's library, likes it. */
+export type Value = string | number | bigint | boolean | null
+export type Row = readonly Value[]
 
 /** What runs statements: a connection of the pool, or a transaction of the caller's. */
 export interface Channel {
@@ -64,6 +66,12 @@ export class PoolChannel implements Channel {
   readonly #setBack: (() => void) | undefined
   /** The connection cannot be given to anyone else. */
   broken = false
+  /** What the server said when it ended the connection between two statements. */
+  #end: Error | undefined
+  readonly ended = (error: Error): void => {
+    this.broken = true
+    this.#end ??= error
+  }
   /** Statements sent, for counting what an idle app costs. */
   readonly #count: () => void
 
@@ -99,12 +107,14 @@ export class PoolChannel implements Channel {
     try {
       return await sent
     } catch (error) {
-      if (isLost(error)) this.broken = true
-      throw error
+      if (!isLost(error)) throw error
+      this.broken = true
+      // The driver only says that it is of no use any more.
+      throw this.#end ?? error
     }
   }
 
-  async own({ name, text }: Statement, values: readonly (string | null)[]) {
+  async own({ name, text }: Statement, values: readonly (string | null)[]): Promise<{ rows: Row[]; count: number }> {
     try {
       const named = this.#options.prepare ? { name } : {}
       const { rows, rowCount } = await this.#send({
@@ -121,7 +131,7 @@ export class PoolChannel implements Channel {
     }
   }
 
-  async user(sql: string, values: readonly unknown[]) {
+  async user(sql: string, values: readonly unknown[]): Promise<{ rows: unknown[]; rowCount: number }> {
     try {
       const name = this.#options.prepare ? nameOf(sql) : undefined
       const named = name === undefined ? {} : { name }
@@ -152,17 +162,17 @@ export class JoinedChannel implements Channel {
     this.#label = label
   }
 
-  async own({ text }: Statement, values: readonly (string | null)[]) {
+  async own({ text }: Statement, values: readonly (string | null)[]): Promise<{ rows: Row[]; count: number }> {
     try {
       const { rows, rowCount } = await this.#own.query(text, values)
       // In the order of the columns; numbers come as the library's parsers like them.
-      return { rows: rows.map((row) => Object.values(row)), count: rowCount }
+      return { rows: rows.map((row) => Object.values(row) as Value[]), count: rowCount }
     } catch (error) {
       throw ownError(error, this.#label)
     }
   }
 
-  async user(sql: string, values: readonly unknown[]) {
+  async user(sql: string, values: readonly unknown[]): Promise<{ rows: unknown[]; rowCount: number }> {
     const { rows, rowCount } = await this.#own.query(sql, values)
     return { rows: [...rows], rowCount }
   }
@@ -229,8 +239,13 @@ export class PostgresSession implements Session {
     }
     const channel = this.#channel instanceof Promise ? await this.#channel : this.#channel
     if (this.#unanswered !== undefined) await this.answered()
-    this.check()
+    // Whoever asked checks once more before it sends: a statement that nobody waits for must not go out behind COMMIT.
     return channel
+  }
+
+  /** Resolves when the connection that was asked for is there, or is not to be had. */
+  async connected(): Promise<void> {
+    if (this.#channel instanceof Promise) await this.#channel.catch(() => {})
   }
 
   async #start(): Promise<Channel> {
@@ -282,6 +297,7 @@ export class PostgresSession implements Session {
     values: readonly (string | null)[],
   ): Promise<{ readonly rows: readonly Row[]; readonly count: number }> {
     const channel = await this.#ready()
+    this.check()
     return this.#answer(channel.own(of, values))
   }
 
@@ -293,6 +309,7 @@ export class PostgresSession implements Session {
       this.unanswered(channel.command('BEGIN TRANSACTION READ ONLY'), channel)
       await this.answered()
     }
+    this.check()
     return this.#answer(channel.user(sql, values))
   }
   #isReading = false
@@ -319,6 +336,7 @@ export class PostgresSession implements Session {
   /** Sends a write and does not wait: the next statement does, or COMMIT. Inside of a savepoint it waits, so that it can be undone. */
   async defer(of: Statement, values: readonly (string | null)[], then: (rows: readonly Row[]) => void): Promise<void> {
     const channel = await this.#ready()
+    this.check()
     channel.hold()
     const sent = channel.own(of, values).then(({ rows }) => then(rows))
     if (this.kind !== 'transaction' || this.#savepoints > 0) return this.#answer(sent)
@@ -328,6 +346,7 @@ export class PostgresSession implements Session {
   /** A statement of transaction control; the command tag that the server answers with. */
   async command(sql: string): Promise<string> {
     const channel = await this.#ready()
+    this.check()
     return this.#answer(channel.command(sql))
   }
 
@@ -346,7 +365,7 @@ export class PostgresSession implements Session {
     } catch (error) {
       await Promise.allSettled(this.#pipelined)
       if (!isLost(error)) this.#checkPipelined()
-      throw isLost(error)
+      throw isLost(error) && !isUndone(error)
         ? new PabalError('PABAL_COMMIT_UNKNOWN', 'the connection was lost before COMMIT was answered', { cause: error })
         : error
     }

@@ -4,7 +4,7 @@ import type { Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
 import type { ConsumerRow, CursorId, CursorRow, Cursors } from '../store.ts'
 import { plainArray, textArray } from './arrays.ts'
-import { on, type Row, statement, writing } from './connection.ts'
+import { on, type Row, statement, type Value, writing } from './connection.ts'
 import { goneSql } from './owner.ts'
 
 const consumerColumns =
@@ -12,8 +12,10 @@ const consumerColumns =
 const cursorColumns =
   'consumer, source, lane, position, start_position, event_id, incarnation, epoch, owner, until_ms, stalls, late'
 
-const textOf = (value: unknown): string | null => (value === null ? null : String(value))
-const numberOf = (value: unknown): number | null => (value === null ? null : Number(value))
+const textOf = (value: Value | undefined): string | null =>
+  value === null || value === undefined ? null : String(value)
+const numberOf = (value: Value | undefined): number | null =>
+  value === null || value === undefined ? null : Number(value)
 
 const consumerOf = (row: Row): ConsumerRow => ({
   name: String(row[0]),

@@ -224,6 +224,8 @@ export class PostgresDatabase implements Database {
       if (session.appended.size > 0) this.#sequencer.committed(session.appended)
       return result
     } catch (error) {
+      // A first statement that nobody has waited for may be waiting for its connection still.
+      await session.connected()
       await this.#undo(session, channel)
       // Whether it is there must be seen by those who wait for it, whatever the caller makes of it.
       if (codeOf(error) === 'PABAL_COMMIT_UNKNOWN') this.#sequencer.committed(session.appended)
@@ -248,8 +250,9 @@ export class PostgresDatabase implements Database {
   async #connect(): Promise<PoolChannel> {
     try {
       const client = await this.#pool.connect()
-      client.on('error', ignore)
-      return new PoolChannel(client, this.#channelOptions, () => this.queries++)
+      const channel = new PoolChannel(client, this.#channelOptions, () => this.queries++)
+      client.on('error', channel.ended)
+      return channel
     } catch (error) {
       throw ownError(error, this.label)
     }
@@ -257,7 +260,7 @@ export class PostgresDatabase implements Database {
 
   #release(channel: PoolChannel | undefined): void {
     if (channel === undefined) return
-    channel.client.removeListener('error', ignore)
+    channel.client.removeListener('error', channel.ended)
     channel.release()
   }
 
@@ -290,19 +293,25 @@ export class PostgresDatabase implements Database {
 
   /** Of another database it would be another log. */
   async #checkIsHere(session: PostgresSession): Promise<void> {
-    const here = await this.#identity()
-    const [there] = await session.rows(identity, [])
-    if (String(there![0]) !== here)
+    const [row] = await session.rows(identity, [])
+    const there = String(row![0])
+    // Known from before the server was started again, perhaps: asked once more.
+    if (there !== (await this.#identity()) && there !== (await this.#identity(true)))
       throw new PabalError(
         'PABAL_NOT_A_TRANSACTION',
-        `${this.label}: the given transaction is on another database (${String(there![0]).split('/')[0]})`,
+        `${this.label}: the given transaction is on another database (${there.split('/')[0]})`,
       )
   }
 
   #here: Promise<string> | undefined
-  #identity(): Promise<string> {
-    this.#here ??= this.read(async (session) => String((await (session as PostgresSession).row(identity, []))![0]))
-    this.#here.catch(() => (this.#here = undefined))
+  /** Asked on a connection apart: whoever joins may have the only one of the pool. */
+  #identity(anew = false): Promise<string> {
+    if (anew) this.#here = undefined
+    if (this.#here === undefined) {
+      const asking = this.#sequencer.ask(identity.text)
+      this.#here = asking
+      asking.catch(() => (this.#here = undefined))
+    }
     return this.#here
   }
 
@@ -323,6 +332,7 @@ export class PostgresDatabase implements Database {
         await session.finish()
         return result
       } catch (error) {
+        await session.connected()
         if (channel !== undefined && !channel.broken)
           await session.finish().catch(() => {
             channel!.broken = true
@@ -385,10 +395,6 @@ const joinedLooksMs = [5, 20, 100, 500]
 const identity = statement(
   `SELECT current_database() || '/' || extract(epoch FROM pg_postmaster_start_time())::text || '/' || coalesce(inet_server_port()::text, '') AS identity`,
 )
-
-const ignore = (): void => {
-  // The statement that was running tells; an idle connection is replaced by the pool.
-}
 
 const guarded = new WeakSet<PgPool>()
 /**

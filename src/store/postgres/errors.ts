@@ -9,6 +9,8 @@ export const states = { xidsWentBack: 'PB001', sequenceConflict: 'PB002' } as co
 const meanings: Record<string, ErrorCode> = {
   '25006': 'PABAL_STORE_READONLY',
   '25P02': 'PABAL_ROLLED_BACK',
+  '25P03': 'PABAL_ROLLED_BACK',
+  '25P04': 'PABAL_ROLLED_BACK',
   '26000': 'PABAL_STORE_POOLED',
   '40001': 'PABAL_STORE_CONFLICT',
   '40P01': 'PABAL_STORE_CONFLICT',
@@ -20,8 +22,6 @@ const meanings: Record<string, ErrorCode> = {
   '57P02': 'PABAL_STORE_UNREACHABLE',
   '57P03': 'PABAL_STORE_UNREACHABLE',
   '57P05': 'PABAL_STORE_UNREACHABLE',
-  '25P03': 'PABAL_STORE_UNREACHABLE',
-  '25P04': 'PABAL_STORE_UNREACHABLE',
   '3D000': 'PABAL_STORE_UNREACHABLE',
   '28000': 'PABAL_STORE_UNREACHABLE',
   '28P01': 'PABAL_STORE_UNREACHABLE',
@@ -56,6 +56,9 @@ export const isLost = (error: unknown): boolean => {
     return true
   return error instanceof Error && lostMessages.test(error.message)
 }
+
+/** The server has ended a transaction that was silent, or open, for too long: so it has not committed. */
+export const isUndone = (error: unknown): boolean => ['25P03', '25P04'].includes(codeOf(error) ?? '')
 
 /** All that the transaction did is undone, and the same again may succeed. */
 export const isConflict = (error: unknown): boolean => {

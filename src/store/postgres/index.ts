@@ -56,8 +56,8 @@ const labelOf = (pool: PgPool): string => {
 /**
  * A store in a Postgres database, over a pool that stays the caller's: it is not ended when the app stops. Each context has a
  * schema of its own; contexts over one pool share connections and transactions. One connection more than the pool's is opened
- * with its settings, to number what was committed and to listen. Build the pool with `pipeline: true`, and appending costs no
- * round trip of its own.
+ * with its settings, to number what was committed and to listen. While a unit has a connection it is pipelined, so that appending
+ * costs no round trip of its own. @throws PABAL_COMPOSITION_INVALID for what is not a pool
  */
 export const postgres = (pool: PgPool, options: PostgresOptions = {}): Store<PostgresTx, OwnTransaction> => {
   checkPool(pool)

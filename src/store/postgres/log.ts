@@ -4,13 +4,14 @@ import type { StoredEvent } from '../../event/envelope.ts'
 import type { LaneFilter, Log, ReadOptions, Session } from '../store.ts'
 import { createAppend } from './append.ts'
 import { plainArray, textArray } from './arrays.ts'
-import { on, type Row, statement, writing } from './connection.ts'
+import { on, type Row, statement, type Value, writing } from './connection.ts'
 import { dropThrough } from './retention.ts'
 
 const eventColumns =
   'e.event_id, e.key, e.sequence, e.type, e.version, e.data, e.metadata, e.correlation_id, e.causation_id, e.hops, e.traceparent, e.time_ms'
 
-const textOf = (value: unknown): string | null => (value === null ? null : String(value))
+const textOf = (value: Value | undefined): string | null =>
+  value === null || value === undefined ? null : String(value)
 
 /** A row of `position, <eventColumns>`, from a column on. */
 const storedOf = (row: Row, at = 0): StoredEvent => ({

@@ -40,6 +40,8 @@ const lookMs = 5_000
 const pollFirstMs = 10
 const pollMaxMs = 1_000
 const queryTimeoutMs = 5_000
+/** How long a connection may take to end in order. */
+const endMs = 1_000
 /** Somebody else has been ticking for so long: who? */
 const busyMs = 2_000
 const partitionsEveryMs = 60_000
@@ -138,6 +140,12 @@ export class Sequencer {
     return firstOf(result!.rows)
   }
 
+  /** One value, on the connection that is nobody else's. */
+  async ask(text: string): Promise<string> {
+    const [result] = await this.#query(text)
+    return String(Object.values(result!.rows[0] as object)[0])
+  }
+
   /** Resolves when everything that was committed before has its position. */
   sequence(): Promise<void> {
     if (this.#ended.signal.aborted || this.#contexts.size === 0) return Promise.resolve()
@@ -159,9 +167,20 @@ export class Sequencer {
     this.#ring()
     await this.#running
     const connection = await this.#connection?.catch(() => undefined)
-    await connection?.end().catch(() => {})
+    if (connection !== undefined) await this.#end(connection)
     for (const waiter of this.#waiters) waiter.resolve()
     this.#waiters.clear()
+  }
+
+  /** In order, where the server answers. */
+  async #end(connection: PgConnection): Promise<void> {
+    const ended = new AbortController()
+    const ending = connection
+      .end()
+      .catch(() => {})
+      .finally(() => ended.abort())
+    await Promise.race([ending, this.#options.environment.sleep(endMs, ended.signal)])
+    destroy(connection)
   }
 
   #ring(): void {
@@ -488,8 +507,7 @@ export class Sequencer {
   }
 
   #drop(connection: PgConnection): void {
-    const { connection: inner } = connection as { connection?: { stream?: { destroy?: () => void } } }
-    inner?.stream?.destroy?.()
+    destroy(connection)
     void connection.end().catch(() => {})
     if (this.#live !== connection) return
     this.#live = undefined
@@ -552,6 +570,11 @@ export class Sequencer {
     this.#news()
     return connection
   }
+}
+
+const destroy = (connection: PgConnection): void => {
+  const { connection: inner } = connection as { connection?: { stream?: { destroy?: () => void } } }
+  inner?.stream?.destroy?.()
 }
 
 /** The server has answered with an error; without one nobody knows. */

@@ -245,8 +245,8 @@ export const cursorRules: readonly StoreRule[] = [
     await claimed(process)
     const second = await claimed(process)
     assert.equal(second.stalls, 2)
-    const move = { lane: 0, epoch: second.epoch, from: 0, to: place(1) }
-    await write((session) => cursors.move(session, id, [move], { leaseMs: longMs, stalls: 1 }))
+    const nextMove = { lane: 0, epoch: second.epoch, from: 0, to: place(1) }
+    await write((session) => cursors.move(session, id, [nextMove], { leaseMs: longMs, stalls: 1 }))
     assert.equal((await cursorOf(process)).stalls, 1)
     assert.equal((await claimed(process)).stalls, 2)
   }),

@@ -65,16 +65,13 @@ describe.skipIf(missing)(titled('a network between processes and Postgres', miss
   test('that is slow, and breaks again and again, loses and repeats nothing', timeout, async () => {
     const world = await testWorld()
     const { proxies, pools } = await between(world)
-    const app = world.app({ pools, 
-      warnings: { push: (...w: string[]) => { process.stderr.write(`DBG ${Date.now() % 1000000} ${w.join()}\n`); return 1 } } as any})
+    const app = world.app({ pools })
     await app.start()
     for (const proxy of proxies) proxy.delay(20)
     await placeAll(app, 0, 10)
     await settled(world)
-      process.stderr.write(`DBG ${Date.now() % 1000000} settled\n`)
     for (let broken = 10; broken < 40; broken += 5) {
       await placeAll(app, broken, broken + 5)
-      process.stderr.write(`DBG ${Date.now() % 1000000} reset\n`)
       for (const proxy of proxies) proxy.reset()
     }
     await settled(world)

@@ -3,14 +3,16 @@
  * mean something else, begins a new incarnation, and nothing is numbered twice.
  */
 
-import { cp, writeFile } from 'node:fs/promises'
+import { cp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Pool, type PoolConfig } from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { systemEnvironment } from '../../../src/core/environment.ts'
+import { postgres } from '../../../src/store/postgres/index.ts'
 import { schemaName } from '../../../src/store/postgres/migrate.ts'
 import { log } from '../../../src/store/postgres/migrations/0001-log.ts'
 import { eventually } from '../../support/eventually.ts'
-import { missingPostgres, testDatabase, type TestDatabase, testServer } from '../../support/postgres.ts'
+import { freshDatabase, missingPostgres, testDatabase, type TestDatabase, testServer } from '../../support/postgres.ts'
 import { type PostgresServer, startPostgres } from '../../support/postgres-server.ts'
 import { titled } from '../../support/require-server.ts'
 import { serverFolder } from '../../support/server-process.ts'
@@ -20,10 +22,12 @@ import { burn, faultsOf, Follower, idsOf, none, openProcess, type Orders, orders
 
 const { sql: schema } = schemaName('pabal_ordering')
 
-const incarnationOf = async ({ database, log: own }: Process): Promise<string> =>
+type Opened = Pick<Process, 'database' | 'log'>
+
+const incarnationOf = async ({ database, log: own }: Opened): Promise<string> =>
   (await database.read((session) => own.head(session))).incarnation
 
-const place = async ({ database, log: own }: Process, orders: Orders, count: number): Promise<string[]> => {
+const place = async ({ database, log: own }: Opened, orders: Orders, count: number): Promise<string[]> => {
   const events = Array.from({ length: count }, () => orders.event())
   for (const event of events) await database.transaction((session) => own.append(session, [event]))
   return idsOf(events)
@@ -111,6 +115,15 @@ describe.skipIf(missing)(titled('a log that was restored on a younger server', m
     expect(await incarnationOf(another)).toBe(known)
   })
 
+  test('is not numbered again when whoever had it numbered did not wait for the end', async () => {
+    const { target, orders, committed } = await restored()
+    await target.sql(`SELECT ${schema}.resync('by one who has left')`)
+    const process = await openProcess(target)
+    committed.push(...(await place(process, orders, 1)))
+    expect(faultsOf(await new Follower(process).end(), committed)).toEqual(none)
+    expect(await incarnationOf(process)).toBe('by one who has left')
+  })
+
   test('is not numbered while a forgotten prepared transaction is in the way, which is named', async () => {
     const { target, orders, committed } = await restored()
     const rig = await Rig.beside(target)
@@ -137,25 +150,12 @@ describe.skipIf(missing)(titled('a log that was restored on a younger server', m
 
 /** The data folder of a server that has stopped, once more. */
 const copyOf = async ({ dataFolder }: PostgresServer, signal: string): Promise<string> => {
-  const copy = join(await serverFolder('copy'), 'data')
+  const folder = await serverFolder('copy')
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  const copy = join(folder, 'data')
   await cp(dataFolder, copy, { recursive: true })
   await writeFile(join(copy, signal), '')
   return copy
-}
-
-/** A server with a log, stopped. */
-const stopped = async () => {
-  const server = await testServer()
-  const database = await testDatabase(server)
-  const orders = await ordersOf(3)
-  const process = await openProcess(database)
-  const placed = await place(process, orders, 5)
-  await process.database.sequence()
-  const incarnation = await incarnationOf(process)
-  await process.database.close()
-  await server.stop()
-  onTestFinished(() => server.start())
-  return { server, database, orders, placed, incarnation }
 }
 
 const poolTo = (url: string) => (config?: PoolConfig) => {
@@ -166,11 +166,32 @@ const poolTo = (url: string) => (config?: PoolConfig) => {
 }
 
 describe.skipIf(missing)(titled('a log whose server has a new timeline', missing), () => {
+  /** A log, on a server that was stopped. */
+  let server: PostgresServer
+  let name: string
+  let placed: string[]
+  let incarnation: string
+  let orders: Orders
+  beforeAll(async () => {
+    orders = await ordersOf(3)
+    server = await startPostgres()
+    const created = await freshDatabase(server)
+    const database = await postgres(created.pool()).database.open(systemEnvironment)
+    const { log: own } = await database.context('ordering')
+    const process = { database, log: own }
+    placed = await place(process, orders, 5)
+    await database.sequence()
+    incarnation = await incarnationOf(process)
+    name = created.name
+    await database.close()
+    await server.stop()
+  })
+  afterAll(() => server?.[Symbol.asyncDispose]())
+
   test('because it was restored to a point in time begins a new incarnation', async () => {
-    const { server, database, orders, placed, incarnation } = await stopped()
     const dataFolder = await copyOf(server, 'recovery.signal')
     const copy = await testServer({ dataFolder, settings: { restore_command: 'false' } })
-    const url = copy.url(database.name)
+    const url = copy.url(name)
     const admin = await connected(url)
     await eventually('it has recovered', async () => {
       const { rows } = await admin.query<{ recovers: boolean }>('SELECT pg_is_in_recovery() AS recovers')
@@ -185,9 +206,8 @@ describe.skipIf(missing)(titled('a log whose server has a new timeline', missing
   test.each([false, true])(
     'because it was promoted, under those who wait for it, begins a new one (pooler: %s)',
     async (pooler) => {
-      const { server, database, orders, placed, incarnation } = await stopped()
       const dataFolder = await copyOf(server, 'standby.signal')
-      const url = (await testServer({ dataFolder })).url(database.name)
+      const url = (await testServer({ dataFolder })).url(name)
       const admin = await connected(url)
       const process = await openProcess({ pool: poolTo(url) }, { options: { pooler } })
       for (let n = 0; n < 4; n++)

@@ -110,7 +110,8 @@ export class Schedules {
   }
 
   async #begin(actor: Actor, chance: Chance): Promise<void> {
-    await actor.client.query(`BEGIN ISOLATION LEVEL ${chance.percent(85) ? 'READ COMMITTED' : 'REPEATABLE READ'}`)
+    const level = chance.percent(80) ? 'READ COMMITTED' : chance.of(['REPEATABLE READ', 'SERIALIZABLE'])
+    await actor.client.query(`BEGIN ISOLATION LEVEL ${level}`)
     actor.state = 'open'
     if (chance.percent(40)) await actor.client.query('SELECT pg_current_xact_id()')
   }
@@ -154,11 +155,15 @@ export class Schedules {
     }
     if (!actor.answered) return
     actor.state = 'open'
+    await this.#unlessConflict(actor, actor.answer)
+  }
+
+  /** What the higher levels of isolation bring with them: the unit is undone. */
+  async #unlessConflict(actor: Actor, work: Promise<unknown>): Promise<void> {
     try {
-      await actor.answer
+      await work
     } catch (error) {
-      // What repeatable read brings with it: the unit is undone.
-      if (codeOf(error) !== 'PABAL_STORE_CONFLICT') throw error
+      if (codeOf(error) !== 'PABAL_STORE_CONFLICT' && codeOf(error) !== '40001') throw error
       await actor.client.query('ROLLBACK')
       actor.idle()
       await this.#lookAll()
@@ -172,9 +177,13 @@ export class Schedules {
   /** Appends in a savepoint, and goes back. Its keys are free: nobody waits here. */
   async #undone(actor: Actor, chance: Chance): Promise<void> {
     if (this.#busy().length > 1) return
-    await actor.client.query('SAVEPOINT undone')
-    await this.#rig.append(actor.client, this.#events(actor, chance))
-    await actor.client.query('ROLLBACK TO undone')
+    const events = this.#events(actor, chance)
+    const work = async (): Promise<void> => {
+      await actor.client.query('SAVEPOINT undone')
+      await this.#rig.append(actor.client, events)
+      await actor.client.query('ROLLBACK TO undone')
+    }
+    await this.#unlessConflict(actor, work())
   }
 
   /** Refused where it must be. Where it is not, nobody else ticks until the transaction has ended. */
@@ -191,22 +200,28 @@ export class Schedules {
   async #end(actor: Actor, chance: Chance): Promise<void> {
     const commits = chance.percent(80)
     const ending = commits ? 'COMMIT' : 'ROLLBACK'
-    if (actor.state === 'prepared') await actor.client.query(`${ending} PREPARED '${actor.gid}'`)
-    else if (this.#options.twoPhase === true && chance.percent(30) && actor.events.length > 0) {
-      actor.gid = `schedule-${this.#gids++}`
-      try {
-        await actor.client.query(`PREPARE TRANSACTION '${actor.gid}'`)
-        actor.state = 'prepared'
-        return
-      } catch (error) {
-        // It has ticked, and what has notified cannot be prepared: it is rolled back.
-        if (codeOf(error) !== '0A000') throw error
-        actor.idle()
-        return this.#lookAll()
-      }
-    } else await actor.client.query(ending)
-    if (commits) this.committed.push(...idsOf(actor.events))
-    actor.idle()
+    const { events, state } = actor
+    if (state === 'open' && this.#options.twoPhase === true && events.length > 0 && chance.percent(30))
+      return this.#prepare(actor)
+    const work = async (): Promise<void> => {
+      await actor.client.query(state === 'prepared' ? `${ending} PREPARED '${actor.gid}'` : ending)
+      if (commits) this.committed.push(...idsOf(events))
+      actor.idle()
+    }
+    await this.#unlessConflict(actor, work())
     await this.#lookAll()
+  }
+
+  async #prepare(actor: Actor): Promise<void> {
+    actor.gid = `schedule-${this.#gids++}`
+    try {
+      await actor.client.query(`PREPARE TRANSACTION '${actor.gid}'`)
+      actor.state = 'prepared'
+    } catch (error) {
+      // It has ticked, and what has notified cannot be prepared; or it conflicts. It is rolled back.
+      if (codeOf(error) !== '0A000' && codeOf(error) !== '40001') throw error
+      actor.idle()
+      await this.#lookAll()
+    }
   }
 }

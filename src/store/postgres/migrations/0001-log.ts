@@ -360,7 +360,9 @@ BEGIN
   FROM pg_current_snapshot() AS snapshot, LATERAL (SELECT ARRAY(SELECT pg_snapshot_xip(snapshot)) AS xids) x;
   -- Nobody who was open then is here.
   UPDATE ${s}.closed_partition SET through = st.head + cardinality(ids) WHERE through IS NULL;
-  UPDATE ${s}.meta SET incarnation = new_incarnation;
+  -- Whoever asked may have given up waiting: it is done, and not to be done again.
+  UPDATE ${s}.meta SET incarnation = new_incarnation, system_identifier = c.system_identifier::text,
+    timeline = left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system() c;
   RETURN cardinality(ids);
 END $$;
 `
