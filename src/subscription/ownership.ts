@@ -116,7 +116,8 @@ export class Ownership {
 
   /** Until one of the lanes that others hold may be asked for; undefined when they hold none. */
   nextAskMs(): number | undefined {
-    const waitsMs = [...this.#others.keys()].map((lane) => this.leftToOthersMs(lane))
+    // Those whose time is over were looked at just now, and had nothing.
+    const waitsMs = [...this.#others.keys()].map((lane) => this.leftToOthersMs(lane)).filter((ms) => ms > 0)
     return waitsMs.length === 0 ? undefined : Math.max(1, Math.min(...waitsMs))
   }
 

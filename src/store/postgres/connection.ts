@@ -91,12 +91,17 @@ export class PoolChannel implements Channel {
 
   /** What follows is sent together with what comes next. */
   hold(): void {
-    if (this.pipelines) together(this.client)
+    if (!this.pipelines) return
+    this.#held = true
+    together(this.client)
   }
+  #held = false
 
   #send(query: PgQuery): Promise<PgResult> {
     this.#count()
-    const config = { ...query, query_timeout: this.#options.queryTimeoutMs }
+    // What is sent together with what comes next has its answer before it: one clock is enough.
+    const config = this.#held ? query : { ...query, query_timeout: this.#options.queryTimeoutMs }
+    this.#held = false
     if (this.pipelines) return this.#watch(this.client.query(config))
     const sent = this.#last.then(() => this.#watch(this.client.query(config)))
     this.#last = sent.catch(() => {})
@@ -250,8 +255,10 @@ export class PostgresSession implements Session {
 
   async #start(): Promise<Channel> {
     const channel = await this.#connect()
-    channel.hold()
-    if (this.#begin !== undefined) this.unanswered(channel.command(this.#begin), channel)
+    if (this.#begin !== undefined) {
+      channel.hold()
+      this.unanswered(channel.command(this.#begin), channel)
+    }
     return channel
   }
 
@@ -337,9 +344,10 @@ export class PostgresSession implements Session {
   async defer(of: Statement, values: readonly (string | null)[], then: (rows: readonly Row[]) => void): Promise<void> {
     const channel = await this.#ready()
     this.check()
-    channel.hold()
+    const waits = this.kind !== 'transaction' || this.#savepoints > 0
+    if (!waits) channel.hold()
     const sent = channel.own(of, values).then(({ rows }) => then(rows))
-    if (this.kind !== 'transaction' || this.#savepoints > 0) return this.#answer(sent)
+    if (waits) return this.#answer(sent)
     this.unanswered(sent, channel)
   }
 

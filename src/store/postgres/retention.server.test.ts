@@ -4,10 +4,11 @@ import { createApp, defineContext, defineEvent } from 'pabal'
 import { operate, retryAll } from 'pabal/operate'
 import { postgres } from 'pabal/postgres'
 import type { Pool } from 'pg'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { eventually } from '../../../test/support/eventually.ts'
 import { missingPostgres, type TestDatabase, testDatabase } from '../../../test/support/postgres.ts'
+import { type PostgresServer, startPostgres } from '../../../test/support/postgres-server.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { dropOld } from '../../app/retention.ts'
 import type { ContextRuntime } from '../../context/runtime.ts'
@@ -29,9 +30,16 @@ interface SmallLog extends TestDatabase {
   readonly partitions: (of: 'event' | 'run') => Promise<number[]>
 }
 
+// Of its own: a transaction that some other test has open for long would hold up what is closed here.
+let server: PostgresServer
+beforeAll(async () => {
+  if (missingPostgres() === undefined) server = await startPostgres()
+})
+afterAll(() => server?.[Symbol.asyncDispose]())
+
 /** A log with partitions of few events. */
 const smallLog = async (small = sizes): Promise<SmallLog> => {
-  const database = await testDatabase()
+  const database = await testDatabase(server)
   const { sql, pool } = database
   await sql(`CREATE SCHEMA ${s}; ${log(schema, small)}`)
   await sql(`INSERT INTO ${s}.migration VALUES (1, 'log', 0); UPDATE ${s}.meta SET incarnation = 'one'`)
@@ -411,7 +419,7 @@ describe.skipIf(missing)(titled('partitions made by several processes at once', 
   })
 
   test('a first start of several processes is clean', async () => {
-    const { pool } = await testDatabase()
+    const { pool } = await testDatabase(server)
     const warnings: unknown[] = []
     const opened = await Promise.all(
       Array.from({ length: 6 }, async () => {

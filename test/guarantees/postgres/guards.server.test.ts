@@ -11,7 +11,7 @@ import { titled } from '../../support/require-server.ts'
 import { Chance } from './chance.ts'
 import { type Change, changed, Rig, type RigOptions } from './rig.ts'
 import { Schedules } from './schedule.ts'
-import { burn, faultsOf, idsOf, none, ordersOf } from './workload.ts'
+import { burn, faultsOf, idsOf, none, ordersOf, waitingSessions } from './workload.ts'
 
 const id = `nextval('"rig".event_id')`
 
@@ -176,8 +176,8 @@ describe.skipIf(missing)(titled('the guard', missing), () => {
     const other = rig.tick().finally(() => (done = true))
     other.catch(() => {})
     await eventually('the other is done, or waits', async () => {
-      const waiting = await client.query('SELECT 1 FROM pg_locks WHERE NOT granted')
-      return done || waiting.rows.length > 0
+      const { rows } = await client.query(waitingSessions)
+      return done || rows.length > 0
     })
     await slow.query('COMMIT')
     await other
@@ -231,8 +231,8 @@ describe.skipIf(missing)(titled('the guard', missing), () => {
       const mine = (n === 0 ? keys : keys.toReversed()).map((key) => orders.event(key))
       flushes.push(rig.commit(client, ...mine).then(() => mine))
       await eventually('it waits', async () => {
-        const { rows } = await holder.query('SELECT count(DISTINCT pid)::integer AS n FROM pg_locks WHERE NOT granted')
-        return (rows[0] as { n: number }).n > n
+        const { rows } = await holder.query(waitingSessions)
+        return rows.length > n
       })
     }
     const all = Promise.all(flushes)

@@ -208,8 +208,7 @@ describe.skipIf(missing)(titled('the log is what has committed', missing), () =>
     expect(await left(rigs.appended)).toEqual({ events: 0, head: 0 })
   })
 
-  // The store takes the restarted server for another database: joined transactions are refused until the process ends.
-  test.fails('of a transaction that is joined after the server has restarted', async () => {
+  test('also of transactions that are joined before and after the server has restarted', async () => {
     const server = await testServer()
     const database = await testDatabase(server)
     const process = await openProcess(database)

@@ -9,7 +9,7 @@ import { missingPostgres, testDatabase } from '../../support/postgres.ts'
 import { type PostgresServer, startPostgres } from '../../support/postgres-server.ts'
 import { titled } from '../../support/require-server.ts'
 import { connected } from './connected.ts'
-import { faultsOf, Follower, idsOf, none, openProcess, ordersOf, type Process } from './workload.ts'
+import { faultsOf, Follower, idsOf, none, openProcess, ordersOf, type Process, waitingSessions } from './workload.ts'
 
 const append = async ({ database, log }: Process, ...events: EventRecord[]): Promise<void> => {
   await database.transaction((session) => log.append(session, events))
@@ -61,7 +61,7 @@ describe.skipIf(missing)(titled('an open transaction', missing), () => {
     const behind = [event(free[0]), event()]
     const waiting = append(other, ...behind)
     await eventually('it waits for the key', async () => {
-      const rows = await database.sql('SELECT 1 FROM pg_locks WHERE NOT granted')
+      const rows = await database.sql(waitingSessions)
       return rows.length > 0
     })
     expect((await logged(process)).toSorted()).toEqual(idsOf(unrelated).toSorted())

@@ -80,6 +80,10 @@ export const insertState = 'INSERT INTO state (event_id) SELECT unnest($1::uuid[
 export const committedIn = async (database: Pick<TestDatabase, 'sql'>): Promise<string[]> =>
   (await database.sql<{ event_id: string }>('SELECT event_id FROM state')).map(({ event_id }) => event_id)
 
+/** Sessions of this database that wait for a lock. */
+export const waitingSessions = `SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+  WHERE NOT granted AND datname = current_database()`
+
 /** Uses up ids of transactions. */
 export const burn = (database: Pick<TestDatabase, 'sql'>, count: number): Promise<unknown> =>
   database.sql(`DO $$ BEGIN FOR i IN 1..${count} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$`)
