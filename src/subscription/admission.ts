@@ -64,7 +64,7 @@ export class Admissions {
     if (this.#stream === undefined) return handle
     const head = this.#heads.get(event.key)
     if (head === undefined || head.incarnation === this.#incarnation) return this.#judge(event, head)
-    return this.#sameHistory(head, event).then(async (same) => {
+    return isSameHistory(this.#parts, head, event).then(async (same) => {
       if (same) return this.#judge(event, head)
       if (!isOlder(event, head)) return diverged(event, head)
       const later = await this.#laterOf(event, head)
@@ -85,12 +85,6 @@ export class Admissions {
       default:
         return { kind: 'park', from: head!.sequence + 1, error: missingError(event, head!) }
     }
-  }
-
-  /** The producer's log was restored: is what we applied last still there? When retention has dropped it, what follows it is enough. */
-  async #sameHistory(head: InboxHead, event: EventRecord): Promise<boolean> {
-    const id = await this.#parts.source.identityOf(event.key, head.sequence)
-    return id === undefined ? event.sequence > head.sequence : id === head.eventId
   }
 
   /** The key's events from this one on; as many as could be older than what was applied last, and one more. */
@@ -126,6 +120,16 @@ export class Admissions {
     for (const { key, position } of this.#waiting) if (position <= through) counts.set(key, (counts.get(key) ?? 0) + 1)
     return counts.size === 0 || (await parking.addWaiting(session, spec.name, source.name, counts))
   }
+}
+
+/** The producer's log was restored: is what we applied last still there? When retention has dropped it, what follows it is enough. */
+export const isSameHistory = async (
+  { source }: SubscriptionParts,
+  head: InboxHead,
+  event: EventRecord,
+): Promise<boolean> => {
+  const id = await source.identityOf(event.key, head.sequence)
+  return id === undefined ? event.sequence > head.sequence : id === head.eventId
 }
 
 export const streamOf = ({ spec, source }: SubscriptionParts): InboxStream | undefined =>

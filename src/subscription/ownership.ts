@@ -22,6 +22,7 @@ export class Ownership {
   readonly #parts: SubscriptionParts
   readonly #warn: (error: unknown) => void
   readonly #lanes = new Map<number, Lane>()
+  #generation: string
   readonly #claiming = new Map<number, Promise<Lane | undefined>>()
   /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
   readonly #others = new Map<number, number>()
@@ -37,6 +38,7 @@ export class Ownership {
   constructor(parts: SubscriptionParts, warn: (error: unknown) => void) {
     this.#parts = parts
     this.#warn = warn
+    this.#generation = this.generation
   }
 
   #id(lane: number): CursorId {
@@ -126,8 +128,18 @@ export class Ownership {
     for (const lane of lanes) if (this.#lanes.get(lane.id.lane) === lane) this.#lanes.delete(lane.id.lane)
   }
 
+  /** Changes when the log, or the database that the cursors are in, may have become another. */
+  get generation(): string {
+    return `${this.#parts.source.generation} ${this.#parts.runtime.database.generation}`
+  }
+
+  get isInDoubt(): boolean {
+    return this.#generation !== this.generation
+  }
+
   /** Nothing that is known of the log holds any more: what is owned is claimed again, and checked (P8). */
   async doubt(): Promise<void> {
+    this.#generation = this.generation
     this.#lanes.clear()
     this.#peeked.clear()
     await this.verify()
@@ -255,7 +267,7 @@ export class Ownership {
   /** Stored cursors follow what was scanned without finding anything, where they lag behind it by so much. */
   async keepUp(by: number): Promise<void> {
     const lagging = [...this.#lanes.values()].filter((lane) => lane.scanned - lane.position >= by)
-    if (lagging.length === 0) return
+    if (lagging.length === 0 || this.isInDoubt) return
     for (const lane of lagging) if ((await this.own(lane.id.lane)) !== lane) return
     const share = new Share(lagging)
     // Each to where the least of them was looked at: all of it is behind every one.
@@ -272,7 +284,11 @@ export class Ownership {
   async release(): Promise<void> {
     const { database, contextStore } = this.#parts.runtime
     for (const lane of this.#lanes.values()) {
-      const to = lane.scanned > lane.position ? await this.#placeAt(lane.scanned, lane.incarnation) : undefined
+      // What was scanned was another log's, it may be.
+      const to =
+        lane.scanned > lane.position && !this.isInDoubt
+          ? await this.#placeAt(lane.scanned, lane.incarnation)
+          : undefined
       await database.transaction(async (session) => {
         if (to !== undefined) {
           const moves = [{ lane: lane.id.lane, epoch: lane.epoch, from: lane.position, to }]

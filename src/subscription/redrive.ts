@@ -5,7 +5,7 @@ import { backoffMs } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import { EventRecord } from '../event/envelope.ts'
 import type { ParkedKey } from '../store/store.ts'
-import { streamOf } from './admission.ts'
+import { isSameHistory, streamOf } from './admission.ts'
 import { attemptInSavepoint, isOfTheHandlers } from './database-effects.ts'
 import { afterFailure, park } from './exhaustion.ts'
 import { recordResult, renewing, runExternal } from './external-effects.ts'
@@ -157,6 +157,8 @@ const verdictOn = async (
   if (stream === undefined || (row.error.code === 'PABAL_KEY_DIVERGED' && event.sequence === row.sequence))
     return 'apply'
   const head = (await parts.runtime.contextStore.inbox.heads(session, stream, [event.key])).get(event.key)
+  if (head !== undefined && head.incarnation !== share.incarnation && !(await isSameHistory(parts, head, event)))
+    return 'diverged'
   return judge(head, event)
 }
 

@@ -67,7 +67,6 @@ export class Subscription {
   /** An open breaker stands in the database: of this process, or of one that has ended with it. */
   #breakerShown = true
   #pacedUntilMs = 0
-  #generation = 0
   #ahead:
     | {
         readonly after: number
@@ -250,10 +249,7 @@ export class Subscription {
       await environment.sleep(this.#pacedUntilMs - nowMs, this.#stopping.signal)
       if (this.#stopping.signal.aborted) return undefined
     }
-    if (this.#generation !== this.source.generation) {
-      this.#generation = this.source.generation
-      await this.#ownership.doubt()
-    }
+    if (this.#ownership.isInDoubt) await this.#ownership.doubt()
     return (await this.#step(false)) || (await this.#step(true))
       ? undefined
       : (this.#ownership.nextAskMs() ?? Number.MAX_SAFE_INTEGER)

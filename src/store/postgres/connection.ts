@@ -310,6 +310,7 @@ export class PostgresSession implements Session {
 
   async user(sql: string, values: readonly unknown[]): Promise<{ rows: unknown[]; rowCount: number }> {
     const channel = await this.#ready()
+    this.check()
     if (this.kind === 'view' && !this.#isReading) {
       // A user's reads are of one kind and write nothing; pabal's own need no transaction for that.
       this.#isReading = true

@@ -204,17 +204,18 @@ describe.skipIf(missing)(titled('a Postgres server that is put back to an older 
 
   test('is not taken as read by a process that is told to stop just then', timeout, async () => {
     const world = await testWorld(server, elsewhere)
-    let resting: Promise<void> | undefined
+    const rested = gate()
+    let resting = false
     const environment = {
       ...systemEnvironment,
       // It comes to nothing any more but to stop.
       sleep: (ms: number, signal?: AbortSignal) =>
-        resting === undefined || ms < 10
+        !resting || ms < 10
           ? systemEnvironment.sleep(ms, signal)
           : new Promise<void>((resolve) => {
               signal?.addEventListener('abort', () => resolve(), { once: true })
               if (signal?.aborted) resolve()
-              void resting?.then(resolve)
+              void rested.opened.then(resolve)
             }),
     }
     const app = world.app({ environment })
@@ -230,8 +231,7 @@ describe.skipIf(missing)(titled('a Postgres server that is put back to an older 
     await settledWithout(world)
     const lost = (await world.log()).slice(kept)
 
-    const rested = gate()
-    resting = rested.opened
+    resting = true
     await copy.putBack()
     // Others go on where the log is.
     const writer = (await testWorld(server, elsewhere, world)).app()

@@ -83,14 +83,16 @@ createInterface({ input: process.stdin }).on('line', (line) => {
     )
 })
 
-// The server may be away just now.
-for (let started = false; !started; )
-  await app.start().then(
-    () => (started = true),
-    (error: unknown) => {
-      say(`not started: ${String(error)}`)
-      return new Promise((resolve) => setTimeout(resolve, 100))
-    },
-  )
+/** The server may be away just now. */
+const start = async (): Promise<void> => {
+  try {
+    await app.start()
+  } catch (error) {
+    say(`not started: ${String(error)}`)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    await start()
+  }
+}
+await start()
 for (const { owner } of (await app['~pabal'].open()).databases) say(`owner ${owner}`)
 say('started')
