@@ -75,7 +75,7 @@ export class Subscription {
         readonly batch: Promise<Batch>
       }
     | undefined
-  /** The main loop has more to do at once: nobody needs to ask the database. */
+  /** The main loop has another batch at hand: nobody needs to ask the database. */
   #isAtWork = false
   #running: Promise<unknown> | undefined
 
@@ -168,7 +168,7 @@ export class Subscription {
       Promise.all([
         this.#loop(async () => {
           const idleMs = await this.#work()
-          this.#isAtWork = idleMs === undefined
+          this.#isAtWork = idleMs === undefined && this.#ahead !== undefined
           return idleMs
         }),
         this.#loop(() => this.#care()),
