@@ -9,6 +9,7 @@ import { realOrders, violations } from '../world.ts'
 import {
   expectNothingOpen,
   expectWhole,
+  leftAtMost,
   placeSurely,
   settled,
   soakSeconds,
@@ -147,9 +148,11 @@ const traffic = (world: World, more: (placed: number) => boolean) => {
   let failure: { readonly error: unknown } | undefined
   const orders = realOrders(5_000)
   const over = (): boolean => failure !== undefined || !more(placed)
+  let paused: Promise<unknown> | undefined
   const write = async (): Promise<void> => {
     const all = await orders
     for (let request = next++; !over(); request = next++) {
+      await paused
       await placeSurely(app, `request-${request}`, all[request % all.length]!)
       placed++
     }
@@ -165,6 +168,11 @@ const traffic = (world: World, more: (placed: number) => boolean) => {
     },
     get over() {
       return over()
+    },
+    /** Nothing is placed meanwhile. */
+    pausing: async (until: () => Promise<unknown>) => {
+      paused = until()
+      await paused
     },
     end: async () => {
       await done
@@ -198,6 +206,7 @@ describe.skipIf(missing)(titled('workers on Postgres', missing), () => {
         await crew.faults.crash()
       } else await crew.faults[faults[Math.floor(random() * faults.length)]!]()
       crew.expectAlive()
+      await load.pausing(() => leftAtMost(300, world, poison))
     }
     await load.end()
     await settled(world, poison)

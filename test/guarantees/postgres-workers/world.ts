@@ -234,17 +234,23 @@ export const leftToDo = async (world: World, poison?: string): Promise<number> =
   )
 }
 
-/** Until everything is handled. */
-export const settled = async (world: World, poison?: string, withinMs = 60_000): Promise<void> => {
+/** Until so few things are left to do. */
+export const leftAtMost = async (most: number, world: World, poison?: string, withinMs = 60_000): Promise<void> => {
   let left: unknown
   // Just after a fault nobody may be able to say.
   const look = () => leftToDo(world, poison).catch((error: unknown) => error)
-  await eventually('everything is handled', async () => (left = await look()) === 0, withinMs).catch(
-    (error: unknown) => {
-      throw new Error(`${String(error)}; left: ${String(left)}`)
-    },
-  )
+  const isDone = async (): Promise<boolean> => {
+    left = await look()
+    return typeof left === 'number' && left <= most
+  }
+  await eventually('it is handled', isDone, withinMs).catch((error: unknown) => {
+    throw new Error(`${String(error)}; left: ${String(left)}`)
+  })
 }
+
+/** Until everything is handled. */
+export const settled = (world: World, poison?: string, withinMs?: number): Promise<void> =>
+  leftAtMost(0, world, poison, withinMs)
 
 /** What must hold of a settled world, however it came there: P1 to P5, and P6 where a key is poison. */
 export const expectWhole = async (world: World, poison?: string): Promise<void> => {
