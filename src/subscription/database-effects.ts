@@ -35,7 +35,7 @@ export const applyBatch = async (
     try {
       return await allAtOnce(parts, share, events, through)
     } catch (error) {
-      if (error instanceof Fenced || parts.stopping().aborted) throw error
+      if (error instanceof Fenced || parts.stopping().aborted || isUnknown(error)) throw error
       // Which one it was is found by running them one by one; a failure of the database itself shows there again.
     }
   const chunk = events.slice(0, share.alone ? 1 : savepointsMax)
@@ -48,11 +48,15 @@ export const applyBatch = async (
   }
 }
 
+/** The batch may be committed: the fence will tell, when it is tried again. */
+const isUnknown = (error: unknown): boolean => isPabalError(error) && error.code === 'PABAL_COMMIT_UNKNOWN'
+
 /** Neither a lost lane, nor our end, nor a database that cannot be written: something that an event's handler has left behind. */
 export const isOfTheHandlers = (parts: SubscriptionParts, error: unknown): boolean =>
   !(
     error instanceof Fenced ||
     parts.stopping().aborted ||
+    isUnknown(error) ||
     (isPabalError(error) && error.code.startsWith('PABAL_STORE_'))
   )
 

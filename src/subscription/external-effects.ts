@@ -72,7 +72,7 @@ export const renewing = async <R>(
       await runtime.environment.sleep(leaseMs / 3, ended.signal)
       if (ended.signal.aborted) return
       try {
-        await runtime.database.transaction((session) => share.hold(parts, session))
+        await runtime.database.transaction((session) => share.hold(parts, session), { silentMs: leaseMs })
       } catch (error) {
         // A database that is busy now may be free at the next beat; should the lease run out, the epoch stops us.
         if (error instanceof Fenced) return lost.abort(error)

@@ -153,7 +153,9 @@ export class Ownership {
     const lane = await this.own(number)
     if (lane === undefined || lane.counted) return lane
     const { leaseMs, runtime } = this.#parts
-    await runtime.database.transaction((session) => lane.count(this.#parts, session, lane.stalls))
+    await runtime.database.transaction((session) => lane.count(this.#parts, session, lane.stalls), {
+      silentMs: leaseMs,
+    })
     lane.counted = true
     lane.untilMs = runtime.environment.now() + leaseMs
     return lane
@@ -176,18 +178,21 @@ export class Ownership {
     if (known !== undefined && known.untilMs - environment.now() > leaseMs / 2) return known
     const id = this.#id(number)
     this.#others.delete(number)
-    const row = await database.transaction(async (session) => {
-      const consumer = await contextStore.cursors.consumer(session, id.consumer)
-      this.paused = consumer === undefined || consumer.state === 'paused'
-      if (this.paused) return undefined
-      if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined)
-        return 'held' as const
-      const claimed = await contextStore.cursors.claim(session, id, leaseMs)
-      // Parked keys keep an account of their own; who comes for them must not make a suspect of what is at the cursor.
-      if (claimed !== undefined)
-        await new Lane(claimed, this.lanes, spec.batch).count(this.#parts, session, claimed.stalls - 1)
-      return claimed
-    })
+    const row = await database.transaction(
+      async (session) => {
+        const consumer = await contextStore.cursors.consumer(session, id.consumer)
+        this.paused = consumer === undefined || consumer.state === 'paused'
+        if (this.paused) return undefined
+        if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined)
+          return 'held' as const
+        const claimed = await contextStore.cursors.claim(session, id, leaseMs)
+        // Parked keys keep an account of their own; who comes for them must not make a suspect of what is at the cursor.
+        if (claimed !== undefined)
+          await new Lane(claimed, this.lanes, spec.batch).count(this.#parts, session, claimed.stalls - 1)
+        return claimed
+      },
+      { silentMs: leaseMs },
+    )
     if (row === 'held') {
       known!.untilMs = environment.now() + leaseMs
       return known

@@ -113,7 +113,9 @@ const redriveExternal = async (
   const lost = new AbortController()
   const signal = AbortSignal.any([parts.signal(), lost.signal])
   const [head] = read.events
-  const position = await runtime.database.transaction((session) => share.hold(parts, session))
+  const position = await runtime.database.transaction((session) => share.hold(parts, session), {
+    silentMs: parts.leaseMs,
+  })
   const skips = head === undefined || head.position > position || (await passedBefore(parts, share, row, head))
   const run = skips
     ? undefined
