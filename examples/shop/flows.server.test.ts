@@ -5,6 +5,6 @@ import { describeFlows } from './testing/flows.ts'
 import { inSchemas } from './testing/on-postgres.ts'
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('the shop on Postgres', missing), () => {
+describe.skipIf(missing)(titled('the shop on Postgres', missing), { retry: 2 }, () => {
   describeFlows(inSchemas)
 })

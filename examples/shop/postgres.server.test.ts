@@ -40,7 +40,7 @@ const fewOrders = () =>
   )
 const few = { orders: 3, returns: 1, shipped: 3, notifications: 4, refundedPence: 255, deadLetters: 0 }
 
-describe.skipIf(missing)(titled('the shop on a Postgres of its own', missing), { timeout: 120_000 }, () => {
+describe.skipIf(missing)(titled('the shop on a Postgres of its own', missing), { timeout: 120_000, retry: 2 }, () => {
   it('comes to the figures of SQLite, keeps its store in mind, and leaves no server behind', async () => {
     const data = await newServerFolder()
     expect(figuresOf(await runShop(...importWeek(data, '--store', 'postgres')))).toEqual(week)
@@ -129,46 +129,50 @@ describe.skipIf(missing)(titled('the shop on a Postgres of its own', missing), {
   })
 })
 
-describe.skipIf(missing)(titled('the shop on somebody else’s Postgres', missing), { timeout: 120_000 }, () => {
-  it('comes to the figures, and keeps no password', async () => {
-    const data = await newFolder()
-    const { url } = await testDatabase()
-    const secret = url.replace('postgres@', 'postgres:open-sesame@')
-    const once = ['--orders', await fewOrders(), '--once', '--json']
-    expect((await runShop('--data', data, '--store', secret, ...once)).figures()).toMatchObject(few)
-    expect(await readFile(join(data, 'store.json'), 'utf8')).not.toContain('sesame')
-    expect((await runShop('--data', data, '--store', secret, 'orders', '--limit', '1')).out).toContain('536367')
-    const forgotten = await runShop('--data', data, 'orders')
-    expect(forgotten).toMatchObject({ code: 2, out: '' })
-    expect(forgotten.err).toContain('SHOP_STORE_NEEDED')
-  })
+describe.skipIf(missing)(
+  titled('the shop on somebody else’s Postgres', missing),
+  { timeout: 120_000, retry: 2 },
+  () => {
+    it('comes to the figures, and keeps no password', async () => {
+      const data = await newFolder()
+      const { url } = await testDatabase()
+      const secret = url.replace('postgres@', 'postgres:open-sesame@')
+      const once = ['--orders', await fewOrders(), '--once', '--json']
+      expect((await runShop('--data', data, '--store', secret, ...once)).figures()).toMatchObject(few)
+      expect(await readFile(join(data, 'store.json'), 'utf8')).not.toContain('sesame')
+      expect((await runShop('--data', data, '--store', secret, 'orders', '--limit', '1')).out).toContain('536367')
+      const forgotten = await runShop('--data', data, 'orders')
+      expect(forgotten).toMatchObject({ code: 2, out: '' })
+      expect(forgotten.err).toContain('SHOP_STORE_NEEDED')
+    })
 
-  it.each([
-    ['that is no URL', () => 'postgres//me:sesame@localhost', 2, 'SHOP_STORE_INVALID'],
-    ['of another kind', () => 'mysql://me:sesame@localhost/shop', 2, 'SHOP_STORE_INVALID'],
-    ['where nobody listens', () => 'postgres://me:sesame@127.0.0.1:1/shop', 3, 'SHOP_STORE_UNREACHABLE'],
-    ['without such a database', (url: string) => `${url}_not`, 3, 'SHOP_STORE_NO_DATABASE'],
-    ['for another user', (url: string) => url.replace('postgres@', 'me:sesame@'), 3, 'SHOP_STORE_DENIED'],
-  ])('says what is wrong with one %s, in a line, without the password', async (_, of, code, text) => {
-    const data = join(await newFolder(), 'data')
-    const ended = await runShop(...importWeek(data, '--store', of((await testDatabase()).url)))
-    expect(ended).toMatchObject({ code, out: '' })
-    expect(ended.err).toContain(text)
-    expect(ended.err).not.toMatch(/sesame| {4}at /)
-    expect(existsSync(data)).toBe(false)
-  })
+    it.each([
+      ['that is no URL', () => 'postgres//me:sesame@localhost', 2, 'SHOP_STORE_INVALID'],
+      ['of another kind', () => 'mysql://me:sesame@localhost/shop', 2, 'SHOP_STORE_INVALID'],
+      ['where nobody listens', () => 'postgres://me:sesame@127.0.0.1:1/shop', 3, 'SHOP_STORE_UNREACHABLE'],
+      ['without such a database', (url: string) => `${url}_not`, 3, 'SHOP_STORE_NO_DATABASE'],
+      ['for another user', (url: string) => url.replace('postgres@', 'me:sesame@'), 3, 'SHOP_STORE_DENIED'],
+    ])('says what is wrong with one %s, in a line, without the password', async (_, of, code, text) => {
+      const data = join(await newFolder(), 'data')
+      const ended = await runShop(...importWeek(data, '--store', of((await testDatabase()).url)))
+      expect(ended).toMatchObject({ code, out: '' })
+      expect(ended.err).toContain(text)
+      expect(ended.err).not.toMatch(/sesame| {4}at /)
+      expect(existsSync(data)).toBe(false)
+    })
 
-  it('says that it may not create schemas', async () => {
-    const { url, name, sql } = await testDatabase()
-    const role = `weak_${name}`
-    await sql(`CREATE ROLE ${role} LOGIN`)
-    onTestFinished(async () => void (await sql(`DROP ROLE ${role}`)))
-    const data = await newFolder()
-    const ended = await runShop(...importWeek(data, '--store', url.replace('postgres@', `${role}@`)))
-    expect(ended).toMatchObject({ code: 3, out: '' })
-    expect(ended.err).toContain('SHOP_STORE_RIGHTS')
-  })
-})
+    it('says that it may not create schemas', async () => {
+      const { url, name, sql } = await testDatabase()
+      const role = `weak_${name}`
+      await sql(`CREATE ROLE ${role} LOGIN`)
+      onTestFinished(async () => void (await sql(`DROP ROLE ${role}`)))
+      const data = await newFolder()
+      const ended = await runShop(...importWeek(data, '--store', url.replace('postgres@', `${role}@`)))
+      expect(ended).toMatchObject({ code: 3, out: '' })
+      expect(ended.err).toContain('SHOP_STORE_RIGHTS')
+    })
+  },
+)
 
 describe('the shop on SQLite', () => {
   it('has no workers, and says so', async () => {

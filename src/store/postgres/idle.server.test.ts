@@ -6,7 +6,7 @@ import type { Pool } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { missingPgBouncer, startPgBouncer } from '../../../test/support/pgbouncer.ts'
-import { missingPostgres, testDatabase } from '../../../test/support/postgres.ts'
+import { missingPostgres, testDatabase, testServer } from '../../../test/support/postgres.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { type Environment, systemEnvironment } from '../../core/environment.ts'
 
@@ -74,7 +74,7 @@ const idle = async (
   options: PostgresOptions = {},
   through = (url: string) => url,
 ): Promise<App[]> => {
-  const { pool, url } = await testDatabase()
+  const { pool, url } = await testDatabase(await testServer())
   const apps: App[] = []
   for (let n = 0; n < processes; n++) {
     const own = pool({ connectionString: through(url) })
@@ -94,7 +94,7 @@ const idle = async (
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('an idle app on Postgres', missing), () => {
+describe.skipIf(missing)(titled('an idle app on Postgres', missing), { retry: 2 }, () => {
   test.each([
     [1, 1],
     [1, 3],
@@ -106,7 +106,7 @@ describe.skipIf(missing)(titled('an idle app on Postgres', missing), () => {
 })
 
 const missingPooler = missing ?? missingPgBouncer()
-describe.skipIf(missingPooler)(titled('an idle app behind a pooler', missingPooler), () => {
+describe.skipIf(missingPooler)(titled('an idle app behind a pooler', missingPooler), { retry: 2 }, () => {
   test('asks fewer than 90 times a minute and process', async () => {
     const { url } = await testDatabase()
     const bouncer = await startPgBouncer(url)

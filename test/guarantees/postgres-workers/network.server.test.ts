@@ -22,7 +22,7 @@ const between = async (world: World) => {
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a network between processes and Postgres', missing), () => {
+describe.skipIf(missing)(titled('a network between processes and Postgres', missing), { retry: 2 }, () => {
   const timeout = { timeout: 60_000 }
 
   test.each(['is held', 'swallows replies'])(
