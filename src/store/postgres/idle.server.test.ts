@@ -72,12 +72,13 @@ const idle = async (
   contexts: number,
   processes: number,
   options: PostgresOptions = {},
-  through = (url: string) => url,
+  through?: (url: string) => string,
 ): Promise<App[]> => {
-  const { pool, url } = await testDatabase(await testServer())
+  // A server of its own: what others write there is looked at too.
+  const { pool, url } = await testDatabase(through === undefined ? await testServer() : undefined)
   const apps: App[] = []
   for (let n = 0; n < processes; n++) {
-    const own = pool({ connectionString: through(url) })
+    const own = pool({ connectionString: through?.(url) ?? url })
     const all = names(contexts).map(contextNamed)
     const app = createApp({
       contexts: all.map(({ bind }) => bind(own, options)),

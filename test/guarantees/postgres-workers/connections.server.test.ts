@@ -9,7 +9,7 @@ import { eventually, gate } from '../../support/eventually.ts'
 import { missingPostgres, testServer } from '../../support/postgres.ts'
 import { titled } from '../../support/require-server.ts'
 import { realOrders } from '../world.ts'
-import { type Order, OrderPlaced, openShop, ordering } from './shop.ts'
+import { type Order, OrderPlaced, OrderPlacedV1, openShop, ordering, shipping } from './shop.ts'
 import {
   expectNothingOpen,
   expectWhole,
@@ -139,6 +139,48 @@ describe.skipIf(missing)(titled('connections to Postgres', missing), { retry: 2 
     await again.start()
     await placeAll(again, 10, 20)
     await settled(both)
+  })
+
+  test('two are enough for any number of consumers that compare what they have applied with the log', async () => {
+    const world = await testWorld()
+    const consumers = ['first', 'second', 'third', 'fourth']
+    const open = (): App => {
+      const pool = plainPool({ connectionString: world.ordering.url, max: 2, connectionTimeoutMillis: 5_000 })
+      const handlers = consumers.map((name) =>
+        shipping.consume(OrderPlacedV1, name, ({ id, key, sequence }, { tx }) =>
+          tx.query('INSERT INTO ledger (consumer, event_id, key, sequence, by) VALUES ($1, $2, $3, $4, $5)', [
+            name,
+            id,
+            key,
+            sequence,
+            'test',
+          ]),
+        ),
+      )
+      const contexts = [ordering.with({ store: postgres(pool) }), shipping.with({ store: postgres(pool), handlers })]
+      const app = createApp({ onWarning: () => {}, contexts })
+      onTestFinished(() => app.stop({ graceMs: 100 }))
+      return app
+    }
+    const placeMany = (app: App) =>
+      app.context(ordering).transaction(({ raise }) => {
+        for (let n = 0; n < 20; n++) raise(OrderPlaced, { orderId: String(n), n })
+      })
+    const entered = (count: number) =>
+      eventually(`${count} are entered`, async () => {
+        const [row] = await world.ordering.sql<{ n: number }>('SELECT count(*)::integer AS n FROM ledger')
+        return row!.n === count
+      })
+    const app = open()
+    await app.start()
+    await placeMany(app)
+    await entered(80)
+    await app.stop()
+    await world.ordering.sql(`SELECT pabal_ordering.resync('another')`)
+    const again = open()
+    await again.start()
+    await placeMany(again)
+    await entered(160)
   })
 
   test.each([true, false])(
