@@ -219,11 +219,11 @@ describe.skipIf(missing)(titled('workers on Postgres', missing), { retry: 2 }, (
   const timeout = { timeout: 180_000 + soakSeconds * 1_000 }
 
   test('P1 to P6 hold while workers are killed, and stopped beyond their leases', timeout, () =>
-    chaos(['kill', 'freeze'], 150),
+    chaos(['kill', 'freeze'], 120),
   )
 
   test('P1 to P6 hold while connections are ended, and when the server crashes in the middle', timeout, () =>
-    chaos(soakSeconds > 0 ? ['terminate', 'kill', 'freeze', 'crash'] : ['terminate'], 150, { crashHalfway: true }),
+    chaos(soakSeconds > 0 ? ['terminate', 'kill', 'freeze', 'crash'] : ['terminate'], 120, { crashHalfway: true }),
   )
 
   test('without the fence, workers that are stopped beyond their leases do things twice', timeout, async () => {

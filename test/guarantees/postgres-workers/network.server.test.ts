@@ -176,7 +176,7 @@ describe.skipIf(missing)(titled('a network between processes and Postgres', miss
     const { databases } = await app['~pabal'].open()
     const names = databases.map(({ owner }) => owner)
     const writer = world.app()
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 10; i++) {
       await placeAll(writer, i, i + 1)
       for (const proxy of proxies) proxy.reset()
     }
