@@ -11,7 +11,7 @@ import type { ContextStore, Database, Session, Store, TransactionOptions } from 
 import type { ContextFacts } from './definition.ts'
 import type { CommandSpec } from './handler.ts'
 import type { Unit } from './unit.ts'
-import { enclosingScope, Scope, scopeOf, within } from './scope.ts'
+import { enclosingScope, readIn, Scope, scopeOf, within } from './scope.ts'
 import type { UnitOfWork } from './unit-of-work.ts'
 
 export interface UnitOptions<Metadata = unknown> {
@@ -198,10 +198,7 @@ export class ContextRuntime {
   }
 
   async read<R>(fn: (view: { readonly tx: unknown }) => Awaitable<R>): Promise<R> {
-    // Inside a unit it reads as the unit does: in memory there is no other connection to wait for it.
-    const outer = scopeOf(this.database)
-    if (outer !== undefined) return fn({ tx: this.store.reader(outer.session) })
-    return this.database.read((session) => fn({ tx: this.store.reader(session) }))
+    return readIn(this.database, (session) => fn({ tx: this.store.reader(session) }))
   }
 
   async send(command: CommandDefinition, input: unknown, options: UnitOptions = {}): Promise<SendResult> {

@@ -1,7 +1,7 @@
 /** One transaction of one database around running code: the units of the contexts that take part, flushed and appended together. */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { isPromise } from '../core/awaitable.ts'
+import { type Awaitable, isPromise } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
 import { Mutex } from '../core/mutex.ts'
 import type { EventDefinition, InputOf } from '../event/definition.ts'
@@ -174,6 +174,12 @@ export const scopeOf = (database: Database): Scope | undefined => {
 export const within = <R>(scope: Scope, fn: () => R): R => scopes.run(scope, fn)
 
 export const enclosingScope = (): Scope | undefined => scopes.getStore()
+
+/** Reads as the open unit of this database does, over its connection; outside of one by itself. */
+export const readIn = async <R>(database: Database, fn: (session: Session) => Awaitable<R>): Promise<R> => {
+  const scope = scopeOf(database)
+  return scope === undefined ? database.read(fn) : fn(scope.session)
+}
 
 /** Runs code outside of every scope: what it begins is its own. */
 export const outside = <R>(fn: () => R): R => scopes.exit(fn)

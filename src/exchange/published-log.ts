@@ -3,6 +3,7 @@
  * sequence of the one before it on this stream and key, so that the inbox tells a gap from what was not published.
  */
 
+import { readIn } from '../context/scope.ts'
 import { PabalError } from '../core/errors.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import type { JsonLimits } from '../event/json.ts'
@@ -46,7 +47,7 @@ export class PublishedLog implements EventSource {
   }
 
   #read<R>(fn: (session: Session) => R | Promise<R>): Promise<R> {
-    return this.#parts.database.read(fn)
+    return readIn(this.#parts.database, fn)
   }
 
   head(): Promise<Head> {

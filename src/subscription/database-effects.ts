@@ -3,7 +3,7 @@
  * fails the batch is undone and run again with a savepoint per event, so that a bad event costs its key and nothing else.
  */
 
-import { type Scope, within } from '../context/scope.ts'
+import type { Scope } from '../context/scope.ts'
 import { isPromise } from '../core/awaitable.ts'
 import { isPabalError, PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
@@ -111,26 +111,24 @@ const allAtOnce = async (
     unit.signal = parts.signal()
     const startMs = environment.now()
     let handled = 0
-    await within(scope, async () => {
-      for (const event of events) {
-        const admitting = admissions.admit(event)
-        // Not awaited unless there is something to wait for: a turn of the queue costs as much as a small handler.
-        const admission = isPromise(admitting) ? await admitting : admitting
-        if (admission.kind === 'park' || event.failure !== undefined) throw new NeedsCare()
-        if (admission.kind === 'wait') admissions.waits(event)
-        else if (admission.kind === 'handle') {
-          unit.metadataOf(event)
-          const running = unit.handling(event, spec.handler)
-          if (isPromise(running)) await running
-          // Listeners are of one event: the next one must not be heard by them.
-          if (scope.listens) await scope.flush()
-          admissions.passed(event)
-        }
-        handled++
-        if (environment.now() - startMs > boxMs(parts)) break
+    for (const event of events) {
+      const admitting = admissions.admit(event)
+      // Not awaited unless there is something to wait for: a turn of the queue costs as much as a small handler.
+      const admission = isPromise(admitting) ? await admitting : admitting
+      if (admission.kind === 'park' || event.failure !== undefined) throw new NeedsCare()
+      if (admission.kind === 'wait') admissions.waits(event)
+      else if (admission.kind === 'handle') {
+        unit.metadataOf(event)
+        const running = unit.handling(event, spec.handler)
+        if (isPromise(running)) await running
+        // Listeners are of one event: the next one must not be heard by them.
+        if (scope.listens) await scope.flush()
+        admissions.passed(event)
       }
-      await scope.flush()
-    })
+      handled++
+      if (environment.now() - startMs > boxMs(parts)) break
+    }
+    await scope.flush()
     const last = events[handled - 1]!
     const place =
       handled === events.length ? end : { position: last.position, eventId: last.id, incarnation: share.incarnation }
@@ -164,10 +162,8 @@ export const attemptInSavepoint = async (
   try {
     await scope.savepoint(async () => {
       if (event.failure !== undefined) throw event.failure
-      await within(scope, async () => {
-        await runWith(parts, scope, event, attempt, (given) => parts.spec.handler(event as never, given))
-        await scope.flush()
-      })
+      await runWith(parts, scope, event, attempt, (given) => parts.spec.handler(event as never, given))
+      await scope.flush()
     })
     return undefined
   } catch (thrown) {

@@ -1,6 +1,6 @@
 /** After a failure, inside the transaction: the key parks for a retry or for a person, or goes on by its policy (P6). */
 
-import { type Scope, within } from '../context/scope.ts'
+import type { Scope } from '../context/scope.ts'
 import { isPabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { ParkedKey } from '../store/store.ts'
@@ -83,10 +83,8 @@ export const afterFailure = async (
   if (onExhausted !== 'skip') {
     try {
       await scope.savepoint(async () => {
-        await within(scope, () =>
-          runWith(parts, scope, event, attempt, (given) => onExhausted(thrown, event as never, given)),
-        )
-        await within(scope, () => scope.flush())
+        await runWith(parts, scope, event, attempt, (given) => onExhausted(thrown, event as never, given))
+        await scope.flush()
       })
     } catch (error) {
       return park(parts, share, scope, event, { ...failure, thrown: error, delayMs: undefined })

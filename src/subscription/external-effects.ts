@@ -3,7 +3,7 @@
  * idempotency key. What they return is recorded in the transaction that moves the cursor, in the order of the log.
  */
 
-import { type Scope, within } from '../context/scope.ts'
+import type { Scope } from '../context/scope.ts'
 import { PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
@@ -99,12 +99,10 @@ export const recordResult = async (
   const { record } = parts.spec
   if (record === undefined) return undefined
   try {
-    await scope.savepoint(() =>
-      within(scope, async () => {
-        await runWith(parts, scope, event, attempt, (given) => record(result as never, event as never, given))
-        await scope.flush()
-      }),
-    )
+    await scope.savepoint(async () => {
+      await runWith(parts, scope, event, attempt, (given) => record(result as never, event as never, given))
+      await scope.flush()
+    })
     return undefined
   } catch (thrown) {
     return { thrown }

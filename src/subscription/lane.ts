@@ -1,7 +1,7 @@
 /** Lanes of a consumer as their owner sees them: where each is, under which epoch; and a share of them that goes on as one. */
 
 import type { ContextRuntime } from '../context/runtime.ts'
-import type { Scope } from '../context/scope.ts'
+import { type Scope, within } from '../context/scope.ts'
 import type { DurableSpec } from '../context/handler.ts'
 import type { Mutex } from '../core/mutex.ts'
 import { slotOf } from '../store/slot.ts'
@@ -31,7 +31,7 @@ export const inTurn = async <R>(parts: SubscriptionParts, fn: (scope: Scope) => 
   const turn = turns.acquire(Number.POSITIVE_INFINITY)
   if (turn !== true) await turn
   try {
-    return await runtime.inTransaction(fn, { silentMs: leaseMs })
+    return await runtime.inTransaction((scope) => within(scope, () => fn(scope)), { silentMs: leaseMs })
   } finally {
     turns.release()
   }

@@ -1,6 +1,5 @@
 /** `within`: events that are not handled in time. After A, do B within a time; when not, it shows, and may raise an event. */
 
-import { within } from '../context/scope.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import { slotOf } from '../store/slot.ts'
 import type { ParkedKey } from '../store/store.ts'
@@ -73,9 +72,9 @@ export class Lateness {
         const parked = await parking.get(scope.session, spec.name, source.name, event.key)
         const cursor = lanes.find(({ lane: number }) => number === slotOf(event.key) % lanes.length)
         if (cursor !== undefined && event.position <= cursor.position && !isWaiting(parked, event)) continue
-        await within(scope, () => runWith(this.#parts, scope, event, 1, (unit) => spec.onLate!(event as never, unit)))
+        await runWith(this.#parts, scope, event, 1, (unit) => spec.onLate!(event as never, unit))
       }
-      await within(scope, () => scope.flush())
+      await scope.flush()
       await cursors.late(scope.session, { ...lane.id, lane: 0 }, due.at(-1)!.position)
     })
   }

@@ -139,10 +139,12 @@ export class Ownership {
 
   /** Nothing that is known of the log holds any more: what is owned is claimed again, and checked (P8). */
   async doubt(): Promise<void> {
-    this.#generation = this.generation
+    const { generation } = this
     this.#lanes.clear()
     this.#peeked.clear()
+    // Only when it was seen: a server that is away for the moment may come back as another one.
     await this.verify()
+    this.#generation = generation
   }
 
   /**

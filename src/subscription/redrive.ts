@@ -1,6 +1,6 @@
 /** Parked keys that are due: their events from the log, in order, from the failing one to where the cursor is. */
 
-import { type Scope, within } from '../context/scope.ts'
+import { readIn, type Scope } from '../context/scope.ts'
 import { backoffMs } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import { EventRecord } from '../event/envelope.ts'
@@ -143,22 +143,22 @@ const passedBefore = async (
   row: ParkedKey,
   event: EventRecord,
 ): Promise<boolean> => {
-  const verdict = await parts.runtime.database.read((session) => verdictOn(parts, share, session, row, event))
-  return verdict !== 'apply'
+  return (await verdictOn(parts, share, row, event)) !== 'apply'
 }
 
 const verdictOn = async (
   parts: SubscriptionParts,
   share: Share,
-  session: Scope['session'],
   row: ParkedKey,
   event: EventRecord,
 ): Promise<ReturnType<typeof judge>> => {
+  const { database, contextStore } = parts.runtime
   const stream = streamOf(parts)
   // A person has taken the producer's history as it is now.
   if (stream === undefined || (row.error.code === 'PABAL_KEY_DIVERGED' && event.sequence === row.sequence))
     return 'apply'
-  const head = (await parts.runtime.contextStore.inbox.heads(session, stream, [event.key])).get(event.key)
+  const heads = await readIn(database, (session) => contextStore.inbox.heads(session, stream, [event.key]))
+  const head = heads.get(event.key)
   if (head !== undefined && head.incarnation !== share.incarnation && !(await isSameHistory(parts, head, event)))
     return 'diverged'
   return judge(head, event)
@@ -192,7 +192,7 @@ const inOrder = async (
     // What is missing keeps its place, so that it is read when it is there.
     const from = done.sequence + 1
     done = event
-    const verdict = await verdictOn(parts, share, scope.session, row, event)
+    const verdict = await verdictOn(parts, share, row, event)
     if (verdict === 'duplicate') continue
     const first = index === 0
     const attempts = first ? row.attempts + 1 : 1
@@ -211,7 +211,7 @@ const inOrder = async (
     if (!first) waiting = Math.max(0, waiting - 1)
     if (index === perTransaction - 1) break
   }
-  await within(scope, () => scope.flush())
+  await scope.flush()
   await goOn(runtime.contextStore, scope.session, current, done, {
     next,
     readThrough,

@@ -1,5 +1,6 @@
 /** What a subscription reads: the own log, or another context's log in its public form. Positions are those of the log behind it. */
 
+import { readIn } from '../context/scope.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
@@ -79,7 +80,7 @@ export class OwnLog implements EventSource {
   }
 
   head(): Promise<Head> {
-    return this.#database.read((session) => this.#store.log.head(session))
+    return readIn(this.#database, (session) => this.#store.log.head(session))
   }
 
   async readAfter({
@@ -87,7 +88,7 @@ export class OwnLog implements EventSource {
     lane,
     limit,
   }: Parameters<EventSource['readAfter']>[0]): ReturnType<EventSource['readAfter']> {
-    const { events, through } = await this.#database.read((session) =>
+    const { events, through } = await readIn(this.#database, (session) =>
       this.#store.log.readAfter(session, { after, types: this.#types, lane, limit }),
     )
     return { events: this.#records(events), through }
@@ -95,29 +96,29 @@ export class OwnLog implements EventSource {
 
   async readKey(key: string, from: number, limit: number): Promise<readonly EventRecord[]> {
     return this.#records(
-      await this.#database.read((session) =>
+      await readIn(this.#database, (session) =>
         this.#store.log.readKey(session, key, { from, types: this.#types, limit }),
       ),
     )
   }
 
   async identityAt(position: number): Promise<string | undefined> {
-    return (await this.#database.read((session) => this.#store.log.at(session, position)))?.id
+    return (await readIn(this.#database, (session) => this.#store.log.at(session, position)))?.id
   }
 
   async identityOf(key: string, sequence: number): Promise<string | undefined> {
-    const [event] = await this.#database.read((session) =>
+    const [event] = await readIn(this.#database, (session) =>
       this.#store.log.readKey(session, key, { from: sequence, limit: 1 }),
     )
     return event?.sequence === sequence ? event.id : undefined
   }
 
   count(after: number, lane?: LaneFilter): Promise<number> {
-    return this.#database.read((session) => this.#store.log.count(session, { after, types: this.#types, lane }))
+    return readIn(this.#database, (session) => this.#store.log.count(session, { after, types: this.#types, lane }))
   }
 
   oldest(): Promise<number> {
-    return this.#database.read((session) => this.#store.log.oldest(session))
+    return readIn(this.#database, (session) => this.#store.log.oldest(session))
   }
 
   onAppend(listener: () => void): () => void {
