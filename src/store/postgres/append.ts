@@ -27,12 +27,13 @@ const oneIn = (s: string): Statement =>
   ON CONFLICT (key) DO UPDATE SET sequence = h.sequence + 1 RETURNING h.key, h.sequence
 )
 INSERT INTO ${s}.event (${columns})
-SELECT nextval('${s}.event_id'), pg_current_xact_id(), $2::text::uuid, head.key, head.sequence, $3::text::smallint, $4, $5::text::integer, $6, $7, $8, $9,
+SELECT nextval('${s}.event_id'), pg_current_xact_id()::text::bigint, $2::text::uuid, head.key, head.sequence, $3::text::smallint, $4, $5::text::integer, $6, $7, $8, $9,
   $10::text::integer, $11, $12::text::bigint
 FROM head WHERE ${durable}
 RETURNING sequence`)
 
-const manyIn = (s: string): Statement =>
+/** `expecting`: at least one key is given the sequence that it is expected to be at. */
+const manyIn = (s: string, { expecting }: { readonly expecting: boolean }): Statement =>
   statement(`WITH given AS (
   SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::bigint[]) AS k (key, events, expected)
 ), head AS (
@@ -45,13 +46,13 @@ const manyIn = (s: string): Statement =>
     WITH ORDINALITY AS i (event_id, key, later, slot, type, version, data, metadata, correlation_id, causation_id, hops, traceparent, time_ms, n)
 )
 INSERT INTO ${s}.event (${columns})
-SELECT nextval('${s}.event_id'), pg_current_xact_id(), o.event_id, o.key, o.sequence, o.slot, o.type, o.version, o.data, o.metadata,
-  o.correlation_id, o.causation_id, o.hops, o.traceparent, o.time_ms
+SELECT nextval('${s}.event_id'), (SELECT pg_current_xact_id()::text::bigint), o.event_id, o.key, o.sequence, o.slot, o.type, o.version, o.data,
+  o.metadata, o.correlation_id, o.causation_id, o.hops, o.traceparent, o.time_ms
 FROM (
   SELECT i.*, head.sequence - i.later AS sequence FROM head
-  JOIN given ON given.key = head.key
   JOIN input i ON i.key = head.key
-  WHERE ${s}.expect(head.key, given.expected, head.sequence - given.events) AND ${durable}
+  ${expecting ? `JOIN given ON given.key = head.key AND ${s}.expect(head.key, given.expected, head.sequence - given.events)` : ''}
+  WHERE ${durable}
   ORDER BY i.n
 ) o
 RETURNING sequence`)
@@ -61,18 +62,20 @@ export const createAppend = (
   schema: string,
 ): ((session: Session, events: readonly EventRecord[]) => Promise<void>) => {
   const one = oneIn(schema)
-  const many = manyIn(schema)
+  const many = manyIn(schema, { expecting: false })
+  const manyExpecting = manyIn(schema, { expecting: true })
   return async (session, events) => {
     const own = writing(session)
     if (events.length === 0) return
     own.appended.add(context)
     if (events.length === 1 && events[0]!.expectedSequence === undefined) return appendOne(own, one, events[0]!)
-    for (let from = 0; from < events.length; from += eventsMax)
-      await appendMany(
-        own,
-        many,
-        from === 0 && events.length <= eventsMax ? events : events.slice(from, from + eventsMax),
-      )
+    for (let from = 0; from < events.length; from += eventsMax) {
+      const part = events.length <= eventsMax ? events : events.slice(from, from + eventsMax)
+      const expecting = part.some(({ expectedSequence }) => expectedSequence !== undefined)
+      if (!expecting) await own.defer(many, valuesOf(part), (rows) => number(part, rows))
+      // Whoever expects something wants to be told here.
+      else await appendExpecting(own, manyExpecting, part)
+    }
   }
 }
 
@@ -99,7 +102,21 @@ const appendOne = (session: PostgresSession, one: Statement, event: EventRecord)
     (rows) => number([event], rows),
   )
 
-const appendMany = async (session: PostgresSession, many: Statement, events: readonly EventRecord[]): Promise<void> => {
+const appendExpecting = async (
+  session: PostgresSession,
+  many: Statement,
+  events: readonly EventRecord[],
+): Promise<void> => {
+  const values = valuesOf(events)
+  try {
+    number(events, await session.rows(many, values))
+  } catch (error) {
+    throw conflictOf(error, events) ?? error
+  }
+}
+
+/** @throws PABAL_SEQUENCE_CONFLICT when expectations of one key contradict each other */
+const valuesOf = (events: readonly EventRecord[]): readonly string[] => {
   const keys = new Map<string, { events: number; expected: number | undefined }>()
   for (const event of events) {
     const key = keys.get(event.key)
@@ -116,11 +133,10 @@ const appendMany = async (session: PostgresSession, many: Statement, events: rea
     seen.set(key, before)
     return keys.get(key)!.events - before
   })
-  const expected = [...keys.values()].map((key) => (key.expected === undefined ? 'NULL' : key.expected))
-  const values = [
+  return [
     textArray([...keys.keys()]),
     plainArray([...keys.values()].map((key) => key.events)),
-    plainArray(expected),
+    plainArray([...keys.values()].map(({ expected }) => expected ?? 'NULL')),
     plainArray(events.map(({ id }) => id)),
     textArray(events.map(({ key }) => key)),
     plainArray(later),
@@ -135,13 +151,6 @@ const appendMany = async (session: PostgresSession, many: Statement, events: rea
     textArray(events.map(({ traceparent }) => traceparent ?? null)),
     plainArray(events.map(({ timeMs }) => timeMs)),
   ]
-  try {
-    if (expected.every((each) => each === 'NULL')) await session.defer(many, values, (rows) => number(events, rows))
-    // Whoever expects something wants to be told here.
-    else number(events, await session.rows(many, values))
-  } catch (error) {
-    throw conflictOf(error, events) ?? error
-  }
 }
 
 const expectAlso = (event: EventRecord, key: { events: number; expected: number | undefined }): void => {

@@ -117,7 +117,7 @@ const numbering = async (
          (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ '^(pabal|pooled):') AS processes
        FROM (SELECT * FROM ${s}.sequencer ORDER BY n DESC LIMIT 1) q, ${s}.event e
        WHERE e.id > greatest(q.floor, least(q.mark, (SELECT min(m) FROM unnest(q.open_marks) m)), (SELECT last_value FROM ${s}.event_id) - ${idsBack})
-         AND NOT pg_visible_in_snapshot(e.xid, q.done)
+         AND NOT pg_visible_in_snapshot(e.xid::text::xid8, q.done)
          AND NOT EXISTS (
            SELECT 1 FROM (SELECT r.id, r.events FROM ${s}.run r WHERE r.id <= e.id ORDER BY r.id DESC LIMIT 1) r WHERE e.id < r.id + r.events
          )`,

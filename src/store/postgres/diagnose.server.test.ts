@@ -175,7 +175,7 @@ describe.skipIf(missing)(titled('who stands in the way', missing), { retry: 2 },
     await client.query(
       `WITH head AS (INSERT INTO ${s}.key_head AS h (key, sequence) VALUES ($1, 1) ON CONFLICT (key) DO UPDATE SET sequence = h.sequence + 1 RETURNING *)
        INSERT INTO ${s}.event (id, xid, event_id, key, sequence, slot, type, version, data, hops, time_ms)
-       SELECT nextval('${s}.event_id'), pg_current_xact_id(), $2, key, sequence, 0, 't', 1, '{}', 0, 0 FROM head`,
+       SELECT nextval('${s}.event_id'), pg_current_xact_id()::text::bigint, $2, key, sequence, 0, 't', 1, '{}', 0, 0 FROM head`,
       [key, randomUUID()],
     )
   }
@@ -346,7 +346,7 @@ describe.skipIf(missing)(titled('a log that is not as it should be', missing), {
     // As a process leaves them that dies between its commit and its tick.
     await sql(
       `INSERT INTO ${s}.event (id, xid, event_id, key, sequence, slot, type, version, data, hops, time_ms)
-       SELECT nextval('${s}.event_id'), pg_current_xact_id(), gen_random_uuid(), 'left', 1, 0, 't', 1, '{}', 0, 0`,
+       SELECT nextval('${s}.event_id'), pg_current_xact_id()::text::bigint, gen_random_uuid(), 'left', 1, 0, 't', 1, '{}', 0, 0`,
     )
     expect(wrong(await doctor(impatient))).toMatchObject([
       {

@@ -28,10 +28,11 @@ export interface SequencerOptions {
 /** Events numbered by one tick; more take several. */
 const perTick = 20_000
 /**
- * Two ticks begin at least so far apart, and so many times as long as the first took: a single commit is numbered at once, those
- * of a burst together, and the busier the server, the more of them.
+ * Two ticks begin at least so far apart, a millisecond more for each further event that the first found, up to a few; and so many times
+ * as long as it took: a single commit is numbered at once, those of a burst together, and the busier the server, the more of them.
  */
 const gapMs = 2
+const gapBusyMs = 5
 const gapPerTick = 4
 const gapMaxMs = 50
 /** How often to look for what a process left behind that ended between its commit and its tick. */
@@ -219,9 +220,14 @@ export class Sequencer {
         for (const ticked of this.#contexts.values()) ticked.dirty = true
       }
       try {
-        await this.#beat()
+        const numbered = await this.#beat()
         this.#failures = 0
-        restUntilMs = startMs + Math.min(gapMaxMs, Math.max(gapMs, (performance.now() - startMs) * gapPerTick))
+        const gap = Math.max(
+          gapMs,
+          Math.min(gapBusyMs, gapMs + numbered - 1),
+          (performance.now() - startMs) * gapPerTick,
+        )
+        restUntilMs = startMs + Math.min(gapMaxMs, gap)
       } catch (error) {
         if (this.#ended.signal.aborted) return
         await this.#failed(error)
@@ -264,11 +270,11 @@ export class Sequencer {
     this.#rung = true
   }
 
-  /** Ticks what is dirty; what somebody else is ticking, or what has more, stays so. */
-  async #beat(): Promise<void> {
+  /** Ticks what is dirty; what somebody else is ticking, or what has more, stays so. Gives how many events got their positions. */
+  async #beat(): Promise<number> {
     const { environment } = this.#options
     const dirty = [...this.#contexts.values()].filter((ticked) => ticked.dirty)
-    if (dirty.length === 0) return
+    if (dirty.length === 0) return 0
     const { due, failure } = await this.#identified(dirty)
     // From here to the sending nothing is awaited: who asks later waits for the next one.
     const waiters = [...this.#waiters]
@@ -306,6 +312,7 @@ export class Sequencer {
       this.#partitionsAtMs = environment.now() + partitionsEveryMs
       await this.#maintain([...this.#contexts.values()].filter(({ maintained }) => maintained))
     }
+    return ticks.reduce((sum, { count }) => sum + Math.max(0, count), 0)
   }
 
   /** Those that may be ticked; what is wrong with another one is not their business. */

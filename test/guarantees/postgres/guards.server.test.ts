@@ -35,7 +35,7 @@ const idsFirst = (sql: string): string => {
   return changed(sql, sql.includes('given') ? many : one)
 }
 
-const inBand = /AND \(\(e\.xid >= [^\n]*\n\s*AND pg_visible_in_snapshot\(e\.xid, upto\)/
+const inBand = /AND \(\(e\.xid >= [^\n]*\n\s*AND pg_visible_in_snapshot\(e\.xid::text::xid8, upto\)/
 const fewIds: readonly Change[] = [[/st\.mark - 20000\b/, 'st.mark - 3']]
 
 /** What the schedules find. */
@@ -46,9 +46,9 @@ const bySchedules: [string, RigOptions][] = [
     'the snapshot, by the last id',
     { log: [[inBand, 'AND e.id > (SELECT coalesce(max(r.id + r.events - 1), 0) FROM "rig".run r)']] },
   ],
-  ['the transactions that were open', { log: [[' OR e.xid = ANY (ended)', '']] }],
+  ['the transactions that were open', { log: [[' OR e.xid = ANY (ended_ids)', '']] }],
   ['those that were open for long', { log: [...fewIds, ['cardinality(long_ended) > 0', 'false']] }],
-  ['a mark that is older than its snapshot', { log: [['upto_mark := st.next_mark', 'upto_mark := fresh_mark']] }],
+  ['a mark that is older than its snapshot', { log: [['upto, upto_mark, fresh_mark', 'upto, fresh_mark, fresh_mark']] }],
   ['one snapshot for all parts of a difference', { log: [['upto := st.target', 'upto := pg_current_snapshot()']] }],
   [
     'the parts that are left of a difference',
@@ -117,7 +117,7 @@ describe.skipIf(missing)(titled('the guard', missing), { retry: 2 }, () => {
     await rig.tickAll()
     await rig.commit(client, ...before.slice(5))
     await rig.sql(
-      `UPDATE rig.event SET xid = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 200)::text::xid8`,
+      `UPDATE rig.event SET xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 200`,
     )
     await rig.sql(`SELECT rig.resync('new')`)
     await burn(rig.database, 150)

@@ -7,7 +7,7 @@ import { defaultSizes, type PartitionSizes, partitions } from './partitions.ts'
 const stragglerIds = 20_000
 
 /** What a reader has seen is at its place after a crash too, whatever was set to answer COMMIT before it is durable. */
-const lasting = `PERFORM set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';`
+const lasting = `IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;`
 
 /** Other sizes of partitions are for tests. */
 export const log = (schema: SchemaName, sizes: PartitionSizes = defaultSizes): string =>
@@ -30,10 +30,11 @@ INSERT INTO ${s}.meta (incarnation, system_identifier, timeline) VALUES ('', '',
 -- Taken under the lock of the key (P3), so never cached by a session.
 CREATE SEQUENCE ${s}.event_id AS bigint CACHE 1;
 
--- Written by business transactions, and never changed. \`xid\` is the transaction's own id, also inside of savepoints.
+-- Written by business transactions, and never changed. \`xid\` is the transaction's own id (xid8), also inside of savepoints; as a
+-- number, because no summary can be made of an xid8.
 CREATE TABLE ${s}.event (
   id bigint NOT NULL,
-  xid xid8 NOT NULL,
+  xid bigint NOT NULL,
   event_id uuid NOT NULL,
   key text COLLATE "C" NOT NULL,
   sequence bigint NOT NULL,
@@ -54,7 +55,7 @@ CREATE INDEX event_correlation ON ${s}.event (correlation_id) WHERE correlation_
 -- Both grow with time: ids are UUIDv7, transactions are counted. A summary of each few pages finds what is asked for now and
 -- then, and costs an append next to nothing.
 CREATE INDEX event_event_id ON ${s}.event USING brin (event_id) WITH (pages_per_range = 16, autosummarize = on);
-CREATE INDEX event_xid ON ${s}.event USING brin ((xid::text::bigint)) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX event_xid ON ${s}.event USING brin (xid) WITH (pages_per_range = 16, autosummarize = on);
 
 -- The key's lock and counter: the row is locked until the transaction that appends has ended. Kept for ever.
 CREATE TABLE ${s}.key_head (key text COLLATE "C" PRIMARY KEY, sequence bigint NOT NULL) WITH (fillfactor = 70);
@@ -205,7 +206,7 @@ CREATE FUNCTION ${s}.tick_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SEL
 
 -- The last id that was taken: whoever takes one later gets a higher one.
 CREATE FUNCTION ${s}.last_id() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-  SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM ${s}.event_id
+  SELECT coalesce(pg_sequence_last_value('${s}.event_id'), 0)
 $$;
 
 -- Events of transactions that were open for long: their ids may be far back, so they are found by their transactions.
@@ -213,7 +214,7 @@ CREATE FUNCTION ${s}.ids_of(xids xid8[], after bigint) RETURNS SETOF bigint LANG
   SET enable_seqscan = off SET jit = off
 AS $$
 BEGIN
-  RETURN QUERY SELECT e.id FROM ${s}.event e WHERE e.xid::text::bigint = ANY (xids::text[]::bigint[]) AND e.id > after;
+  RETURN QUERY SELECT e.id FROM ${s}.event e WHERE e.xid = ANY (xids::text[]::bigint[]) AND e.id > after;
 END $$;
 
 -- Gives positions to what was committed since the last tick, at most \`most\` events. Returns how many; \`most\` means that there
@@ -231,9 +232,10 @@ DECLARE
   upto_mark bigint;
   fresh_mark bigint;
   low bigint;
-  -- A bound that bounds nothing, so that the planner expects few rows and takes the index.
-  high bigint := 9223372036854775807;
+  done_end bigint;
+  upto_end bigint;
   ended xid8[] := '{}';
+  ended_ids bigint[];
   long_ended xid8[] := '{}';
   long_low bigint;
   now_open xid8[] := '{}';
@@ -257,7 +259,6 @@ BEGIN
   END IF;
   -- A statement of its own, so that it sees what the last holder of the lock has committed.
   SELECT * INTO STRICT st FROM ${s}.sequencer ORDER BY n DESC LIMIT 1;
-  SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END INTO fresh_mark FROM ${s}.event_id;
   IF st.target IS NULL THEN
     upto_mark := st.next_mark;
     upto := pg_current_snapshot();
@@ -288,11 +289,17 @@ BEGIN
     ended := st.open;
   END IF;
   low := greatest(low, st.floor);
+  done_end := pg_snapshot_xmax(st.done)::text;
+  upto_end := pg_snapshot_xmax(upto)::text;
+  ended_ids := ended::text[];
+  -- After the snapshot: ids of whoever it shows are not above. Before this transaction has an id: those of whoever gets a higher
+  -- one are above.
+  fresh_mark := coalesce(pg_sequence_last_value('${s}.event_id'), 0);
   ids := ARRAY(
     SELECT e.id FROM ${s}.event e
-    WHERE e.id > low AND e.id <= high
-      AND ((e.xid >= pg_snapshot_xmax(st.done) AND e.xid < pg_snapshot_xmax(upto)) OR e.xid = ANY (ended))
-      AND pg_visible_in_snapshot(e.xid, upto)
+    WHERE e.id > low AND e.id <= fresh_mark
+      AND ((e.xid >= done_end AND e.xid < upto_end) OR e.xid = ANY (ended_ids))
+      AND pg_visible_in_snapshot(e.xid::text::xid8, upto)
     ORDER BY e.id LIMIT most
   );
   IF cardinality(long_ended) > 0 THEN
@@ -308,8 +315,12 @@ BEGIN
   END IF;
   IF counted > 0 THEN
     ${lasting}
-    INSERT INTO ${s}.run (position, id, events)
-    SELECT st.head + min(n), min(id), count(*) FROM unnest(ids) WITH ORDINALITY AS i (id, n) GROUP BY id - n ORDER BY min(n);
+    IF ids[counted] - ids[1] < counted THEN
+      INSERT INTO ${s}.run (position, id, events) VALUES (st.head + 1, ids[1], counted);
+    ELSE
+      INSERT INTO ${s}.run (position, id, events)
+      SELECT st.head + min(n), min(id), count(*) FROM unnest(ids) WITH ORDINALITY AS i (id, n) GROUP BY id - n ORDER BY min(n);
+    END IF;
     PERFORM pg_notify('pabal', '${name}');
   END IF;
   IF counted < most THEN
