@@ -42,25 +42,84 @@ const asText = (value: string): string => value
 /** The adapter's own: parsers that a user has set for the whole process do not reach into it. */
 const ownTypes = { getTypeParser: (oid: number) => (numbers.has(oid) ? asNumber : asText) }
 
-export interface ChannelOptions {
-  readonly label: string
-  readonly prepare: boolean
-  readonly queryTimeoutMs: number
+/**
+ * What is the same each time a statement is sent, as the prototype of what is sent: the driver copies what an object has of its
+ * own, property by property, and that costs more than all else it does for a statement.
+ */
+class Form {
+  readonly #timed: PgQuery
+  readonly #untimed: PgQuery
+
+  constructor(query: PgQuery, queryTimeoutMs: number) {
+    this.#timed = { ...query, query_timeout: queryTimeoutMs }
+    this.#untimed = query
+  }
+
+  /** What is sent together with what comes next has its answer before it: one clock is enough. */
+  with(values: readonly unknown[] | undefined, { timed }: { readonly timed: boolean }): PgQuery {
+    const query = Object.create(timed ? this.#timed : this.#untimed) as { values?: unknown }
+    if (values !== undefined) query.values = values
+    return query as PgQuery
+  }
 }
 
 /** Texts of users that are prepared by name; a text beyond is parsed each time. */
 const namedMax = 500
-const userNames = new Map<string, string>()
-const nameOf = (sql: string): string | undefined => {
-  let name = userNames.get(sql)
-  if (name === undefined && userNames.size < namedMax) userNames.set(sql, (name = `pabal_user_${userNames.size + 1}`))
-  return name
+let named = 0
+
+/** The statements of one database, as they are sent. */
+export class Forms {
+  readonly label: string
+  readonly #prepare: boolean
+  readonly #queryTimeoutMs: number
+  readonly #own = new WeakMap<Statement, Form>()
+  readonly #users = new Map<string, Form>()
+  readonly #commands = new Map<string, Form>()
+
+  constructor(options: { readonly label: string; readonly prepare: boolean; readonly queryTimeoutMs: number }) {
+    this.label = options.label
+    this.#prepare = options.prepare
+    this.#queryTimeoutMs = options.queryTimeoutMs
+  }
+
+  own(of: Statement): Form {
+    let form = this.#own.get(of)
+    if (form === undefined) {
+      const { name, text } = of
+      form = this.#form(name, { text, rowMode: 'array', queryMode: 'extended', types: ownTypes })
+      this.#own.set(of, form)
+    }
+    return form
+  }
+
+  user(sql: string): Form {
+    const known = this.#users.get(sql)
+    if (known !== undefined) return known
+    const query = { text: sql, queryMode: 'extended' } as const
+    if (this.#users.size >= namedMax) return new Form(query, this.#queryTimeoutMs)
+    const form = this.#form(`pabal_user_${++named}`, query)
+    this.#users.set(sql, form)
+    return form
+  }
+
+  command(sql: string): Form {
+    let form = this.#commands.get(sql)
+    if (form === undefined) {
+      form = new Form({ text: sql }, this.#queryTimeoutMs)
+      if (this.#commands.size < namedMax) this.#commands.set(sql, form)
+    }
+    return form
+  }
+
+  #form(name: string, query: PgQuery): Form {
+    return new Form(this.#prepare ? { name, ...query } : query, this.#queryTimeoutMs)
+  }
 }
 
 export class PoolChannel implements Channel {
   readonly client: PgClient
   readonly pipelines: boolean
-  readonly #options: ChannelOptions
+  readonly #forms: Forms
   /** What was sent last: the driver wants one statement at a time, unless it pipelines. */
   #last: Promise<unknown> = Promise.resolve()
   readonly #setBack: (() => void) | undefined
@@ -75,11 +134,11 @@ export class PoolChannel implements Channel {
   /** Statements sent, for counting what an idle app costs. */
   readonly #count: () => void
 
-  constructor(client: PgClient, options: ChannelOptions, count: () => void) {
+  constructor(client: PgClient, forms: Forms, count: () => void) {
     this.client = client
     this.#setBack = pipelining(client)
     this.pipelines = this.#setBack !== undefined
-    this.#options = options
+    this.#forms = forms
     this.#count = count
   }
 
@@ -97,13 +156,12 @@ export class PoolChannel implements Channel {
   }
   #held = false
 
-  #send(query: PgQuery): Promise<PgResult> {
+  #send(form: Form, values?: readonly unknown[]): Promise<PgResult> {
     this.#count()
-    // What is sent together with what comes next has its answer before it: one clock is enough.
-    const config = this.#held ? query : { ...query, query_timeout: this.#options.queryTimeoutMs }
+    const query = form.with(values, { timed: !this.#held })
     this.#held = false
-    if (this.pipelines) return this.#watch(this.client.query(config))
-    const sent = this.#last.then(() => this.#watch(this.client.query(config)))
+    if (this.pipelines) return this.#watch(this.client.query(query))
+    const sent = this.#last.then(() => this.#watch(this.client.query(query)))
     this.#last = sent.catch(() => {})
     return sent
   }
@@ -119,38 +177,28 @@ export class PoolChannel implements Channel {
     }
   }
 
-  async own({ name, text }: Statement, values: readonly (string | null)[]): Promise<{ rows: Row[]; count: number }> {
+  async own(of: Statement, values: readonly (string | null)[]): Promise<{ rows: Row[]; count: number }> {
     try {
-      const named = this.#options.prepare ? { name } : {}
-      const { rows, rowCount } = await this.#send({
-        ...named,
-        text,
-        values: values as unknown[],
-        rowMode: 'array',
-        queryMode: 'extended',
-        types: ownTypes,
-      })
+      const { rows, rowCount } = await this.#send(this.#forms.own(of), values)
       return { rows: rows as Row[], count: rowCount ?? 0 }
     } catch (error) {
-      throw ownError(error, this.#options.label)
+      throw ownError(error, this.#forms.label)
     }
   }
 
   async user(sql: string, values: readonly unknown[]): Promise<{ rows: unknown[]; rowCount: number }> {
     try {
-      const name = this.#options.prepare ? nameOf(sql) : undefined
-      const named = name === undefined ? {} : { name }
-      const result = await this.#send({ ...named, text: sql, values: values as unknown[], queryMode: 'extended' })
+      const result = await this.#send(this.#forms.user(sql), values)
       return { rows: result.rows, rowCount: result.rowCount ?? 0 }
     } catch (error) {
       throw isLost(error) || isConflict(error) || codeOf(error) === '55P03'
-        ? storeError(error, this.#options.label)
+        ? storeError(error, this.#forms.label)
         : error
     }
   }
 
   async command(sql: string): Promise<string> {
-    const result: unknown = await this.#send({ text: sql })
+    const result: unknown = await this.#send(this.#forms.command(sql))
     return ((Array.isArray(result) ? (result.at(-1) as PgResult) : (result as PgResult)) ?? {}).command
   }
 }

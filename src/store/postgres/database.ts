@@ -13,7 +13,7 @@ import type {
   TransactionOptions,
 } from '../store.ts'
 import { checkWalLevel, type WakeUp, type WakeUps } from './cdc/logical-replication.ts'
-import { type ChannelOptions, JoinedChannel, PoolChannel, PostgresSession, statement } from './connection.ts'
+import { Forms, JoinedChannel, PoolChannel, PostgresSession, statement } from './connection.ts'
 import { createCursors } from './cursors.ts'
 import { describe } from './describe.ts'
 import { diagnose } from './diagnose.ts'
@@ -60,7 +60,7 @@ export class PostgresDatabase implements Database {
   readonly #pool: PgPool
   readonly #environment: Environment
   readonly #options: PostgresOptions
-  readonly #channelOptions: ChannelOptions
+  readonly #forms: Forms
   readonly #sequencer: Sequencer
   readonly #wakeUp: WakeUp | undefined
   readonly #contexts = new Map<string, Promise<ContextStore>>()
@@ -85,7 +85,7 @@ export class PostgresDatabase implements Database {
     this.owner = pooler ? newPooledOwner() : newOwner()
     this.#environment = environment
     this.#options = options
-    this.#channelOptions = { label, prepare: !pooler, queryTimeoutMs }
+    this.#forms = new Forms({ label, prepare: !pooler, queryTimeoutMs })
     this.#lockTimeoutMs = lockTimeoutMs
     const parts = { pool, environment, label, owner: this.owner, warn: options.warn ?? (() => {}) }
     this.#sequencer = new Sequencer({
@@ -250,7 +250,7 @@ export class PostgresDatabase implements Database {
   async #connect(): Promise<PoolChannel> {
     try {
       const client = await this.#pool.connect()
-      const channel = new PoolChannel(client, this.#channelOptions, () => this.queries++)
+      const channel = new PoolChannel(client, this.#forms, () => this.queries++)
       client.on('error', channel.ended)
       return channel
     } catch (error) {
