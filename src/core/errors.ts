@@ -9,6 +9,8 @@ export type ErrorCode =
   | 'PABAL_PAYLOAD_TOO_DEEP'
   | 'PABAL_PAYLOAD_FORBIDDEN_KEY'
   | 'PABAL_SCHEMA_ASYNC'
+  | 'PABAL_MESSAGE_INVALID'
+  | 'PABAL_MESSAGE_TOO_LARGE'
   | 'PABAL_METADATA_INVALID'
   | 'PABAL_UNKNOWN_EVENT_TYPE'
   | 'PABAL_UNKNOWN_EVENT_VERSION'
@@ -129,6 +131,16 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'A schema validates asynchronously.',
     'Raising is synchronous: do asynchronous checks before, and keep the schema synchronous.',
     usage,
+  ),
+  PABAL_MESSAGE_INVALID: entry(
+    'A message is not a CloudEvent 1.0 that can be read or written.',
+    'Correct what the detail names at the producer. Events that are no CloudEvents need a translator.',
+    usage,
+  ),
+  PABAL_MESSAGE_TOO_LARGE: entry(
+    'A message is larger than the limit, or has more headers or events.',
+    'Send less at a time and keep headers short, or raise the limit that the detail names.',
+    { status: 413, exit: 2 },
   ),
   PABAL_METADATA_INVALID: entry(
     "The common metadata of a unit does not match its context's `metadata` schema.",

@@ -13,6 +13,14 @@ export interface Limits {
   readonly parkedPerKey: number
   /** Events waiting behind parked ones of one consumer before it is reported. Default 100,000. */
   readonly parkedPerConsumer: number
+  /** Headers, or attributes, of one message from outside. Default 100. */
+  readonly messageHeaders: number
+  /** Bytes of all of them, names and values. Default 65,536. */
+  readonly messageHeaderBytes: number
+  /** Events of one batch from outside. Default 1,000. */
+  readonly batchEvents: number
+  /** Bytes of one batch from outside. Default 16,777,216. */
+  readonly batchBytes: number
 }
 
 export const defaultLimits: Limits = {
@@ -22,4 +30,8 @@ export const defaultLimits: Limits = {
   raiseDepth: 16,
   parkedPerKey: 10_000,
   parkedPerConsumer: 100_000,
+  messageHeaders: 100,
+  messageHeaderBytes: 65_536,
+  batchEvents: 1_000,
+  batchBytes: 16_777_216,
 }

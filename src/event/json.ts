@@ -55,7 +55,7 @@ const check = (value: unknown, depth: number, limits: JsonLimits, what: string):
 }
 
 const encoder = new TextEncoder()
-const utf8Bytes = (text: string): number => encoder.encode(text).length
+export const utf8Bytes = (text: string): number => encoder.encode(text).length
 
 // UTF-16 length bounds UTF-8 from below, three times it from above: most payloads need no exact count, hostile ones get none.
 const checkSize = (text: string, { payloadBytes }: JsonLimits, what: string): void => {
@@ -76,7 +76,7 @@ export const encodeJson = (value: unknown, limits: JsonLimits, what: string): st
 }
 
 /** Depth of a JSON text by its brackets, without parsing it: a hostile text must not reach the parser's stack. */
-const textDepth = (text: string): number => {
+export const textDepth = (text: string): number => {
   let depth = 0
   let deepest = 0
   let inString = false

@@ -2,7 +2,7 @@
 
 import { PabalError } from '../core/errors.ts'
 import type { StoredEvent } from '../event/envelope.ts'
-import { toCloudEventText } from '../event/cloud-event.ts'
+import { toCloudEventText } from '../event/cloudevents/to-cloud-event.ts'
 import { type LoggedEvent, loggedEvent, recordIn } from './event-record.ts'
 import { logsNamed, type Operated, type OperatedLog } from './operated.ts'
 

@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { toCloudEventText } from './cloud-event.ts'
-import { definePublicEvent } from './definition.ts'
-import { type EventRecord, recordOf, type StoredEvent } from './envelope.ts'
+import { toJson } from './structured.ts'
+import { toCloudEvent, toCloudEventText } from './to-cloud-event.ts'
+import { definePublicEvent } from '../definition.ts'
+import { type EventRecord, recordOf, type StoredEvent } from '../envelope.ts'
 
 const OrderPlaced = definePublicEvent('shop.order-placed.v1', {
   kind: 'domain',
@@ -29,7 +30,7 @@ const event = (change: Partial<StoredEvent> = {}): EventRecord =>
     ...change,
   })
 
-test('the golden vector: every attribute, and the payload letter for letter', () => {
+test('CE-2 CE-7: every attribute, and the payload letter for letter', () => {
   const full = event()
   full.previousSequence = 2
   // CloudEvents 1.0.2, JSON event format: other readers depend on these names and forms.
@@ -43,7 +44,7 @@ test('the golden vector: every attribute, and the payload letter for letter', ()
   )
 })
 
-test('what an event does not have is left out', () => {
+test('CE-3: what an event does not have is left out', () => {
   const first = event({ correlation_id: null, causation_id: null, traceparent: null, hops: 0 })
   expect(Object.keys(JSON.parse(toCloudEventText(first)) as object)).toEqual([
     'specversion',
@@ -61,24 +62,28 @@ test('what an event does not have is left out', () => {
   ])
 })
 
-test('the previous sequence 0 of a key’s first event is told', () => {
+test('CE-4: the previous sequence 0 of a key’s first event is told', () => {
   const first = event({ sequence: 1 })
   first.previousSequence = 0
   expect(JSON.parse(toCloudEventText(first))).toMatchObject({ streamversion: '1', previousversion: '0' })
 })
 
-test('a payload of a later version says so', () => {
+test('CE-4: a payload of a later version says so', () => {
   expect(JSON.parse(toCloudEventText(event({ version: 2 })))).toMatchObject({ dataversion: 2 })
 })
 
-test('sequences beyond 2^31 are texts, since a CloudEvents Integer ends there', () => {
+test('CE-4: sequences beyond 2^31 are texts, since a CloudEvents Integer ends there', () => {
   expect(JSON.parse(toCloudEventText(event({ sequence: 2 ** 40 })))).toMatchObject({ streamversion: '1099511627776' })
 })
 
-test('every attribute has a name and a value that CloudEvents allows', () => {
-  const full = event({ version: 2 })
+test('CE-1 CE-4: every attribute has a name and a value that CloudEvents allows', () => {
+  const full = event({ version: 2, metadata: '{"actor":\n"\u009f\uffff\ud83f\udfff"}' })
   full.previousSequence = 3
-  const { data: _, ...attributes } = JSON.parse(toCloudEventText(full)) as Record<string, unknown>
+  const place = { stream: 'public', incarnation: 'i', previousId: 'p' }
+  const { data: _, ...attributes } = JSON.parse(toJson(toCloudEvent(full, { place, withMetadata: true }))) as Record<
+    string,
+    unknown
+  >
   for (const [name, value] of Object.entries(attributes)) {
     expect(name).toMatch(/^[a-z0-9]{1,20}$/)
     if (typeof value === 'number') expect(Number.isInteger(value) && Math.abs(value) < 2 ** 31).toBe(true)
@@ -86,13 +91,20 @@ test('every attribute has a name and a value that CloudEvents allows', () => {
   }
 })
 
-test('the metadata of the context stays inside', () => {
+test('CE-4: metadata, where it is asked for, is JSON of the same value in characters that an attribute may have', () => {
+  const metadata = '{"actor":\n"\u009f\uffff\ud83f\udfff"}'
+  const { attributes } = toCloudEvent(event({ metadata }), { withMetadata: true })
+  expect(attributes.get('metadata')).toBe('{"actor": "\\u009f\\uffff\\ud83f\\udfff"}')
+  expect(JSON.parse(String(attributes.get('metadata')))).toEqual(JSON.parse(metadata))
+})
+
+test('CE-6: the metadata of the context stays inside', () => {
   expect(toCloudEventText(event())).not.toContain('kim')
 })
 
 const anyUnit = fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit))
 
-test('any payload text is copied, never parsed and written again', () => {
+test('CE-7: any payload text is copied, never parsed and written again', () => {
   fc.assert(
     fc.property(fc.json({ stringUnit: anyUnit }), (data) => {
       expect(toCloudEventText(event({ data })).endsWith(`,"data":${data}}`)).toBe(true)
