@@ -246,6 +246,16 @@ export interface CursorRow {
   readonly stalls: number
   /** Everything up to there was checked against `within`; the first lane speaks for all of its source. */
   readonly late: number
+  /** The process that wishes to have the lane, and until when, by the database's clock. */
+  readonly wisher: string | null
+  readonly wish_until_ms: number
+}
+
+/** Whose a lane is, and who wishes to have it, as of now. */
+export interface LaneHolder {
+  readonly lane: number
+  readonly owner: string | null
+  readonly wisher: string | null
 }
 
 export interface CursorId {
@@ -287,20 +297,39 @@ export interface Cursors {
   create(session: Session, id: CursorId, start: Place): Awaitable<void>
   /** Everything up to a position was checked against `within`. */
   late(session: Session, id: CursorId, position: number): Awaitable<void>
-  /** Takes the lease if nobody has it (or its owner is gone); epoch and stalls grow. Undefined: somebody else has it. */
+  /**
+   * Takes the lease if nobody has it (or its owner is gone), and nobody else wishes for it; epoch and stalls grow, and a wish has
+   * come true. Undefined: somebody else has it, or is about to.
+   */
   claim(session: Session, id: CursorId, leaseMs: number): Awaitable<CursorRow | undefined>
   /**
    * The fence: moves cursors of one consumer, sets their stalls and renews their leases, if each epoch is still this owner's and
-   * each cursor still where it was; false otherwise, and the transaction must roll back.
+   * each cursor still where it was. Returns which of the lanes somebody wishes for; undefined when the fence has held, and the
+   * transaction must roll back.
    */
   move(
     session: Session,
     of: { readonly consumer: string; readonly source: string },
     moves: readonly LaneMove[],
     lease: { readonly leaseMs: number; readonly stalls: number },
-  ): Awaitable<boolean>
+  ): Awaitable<readonly number[] | undefined>
   /** The same fence without a move: renews the lease and tells where the cursor is; undefined when the epoch is a stale owner's. */
   hold(session: Session, id: CursorId, epoch: number, leaseMs: number): Awaitable<number | undefined>
+  /** The lanes by number. Another owner of which every lease has run out is none, and neither is a wish that has. */
+  holders(
+    session: Session,
+    of: { readonly consumer: string; readonly source: string },
+  ): Awaitable<readonly LaneHolder[]>
+  /**
+   * Wishes for lanes of others, for so long: their owner is told with its next move, and nobody else claims them. A lane that
+   * somebody else wishes for is left out. Disturbs no owner: neither epoch, owner nor place change, and it waits for no lock.
+   */
+  wish(
+    session: Session,
+    of: { readonly consumer: string; readonly source: string },
+    lanes: readonly number[],
+    wishMs: number,
+  ): Awaitable<void>
   /** Gives the lease back; the epoch stays. */
   release(session: Session, id: CursorId, epoch: number): Awaitable<void>
   /** Takes every lane of a consumer away from its owner (pause, reset, rename): the epoch grows. */

@@ -106,12 +106,18 @@ const saboteurs: readonly Saboteur[] = [
       cursors: {
         ...cursors,
         move: async (...move) => {
-          await cursors.move(...move)
-          return true
+          return (await cursors.move(...move)) ?? []
         },
       },
     }),
     broken: 'a lease that has run out is taken over, and its old owner moves nothing any more',
+  },
+  {
+    does: 'tells an owner of no wish',
+    context: ({ cursors }) => ({
+      cursors: { ...cursors, move: async (...move) => (await cursors.move(...move)) && [] },
+    }),
+    broken: 'an owner is told by its next moves which of the lanes in them somebody wishes for',
   },
   {
     does: 'takes a lease away from its owner',

@@ -10,6 +10,7 @@ import { readingRules, retentionRules } from './store-contract/reading.ts'
 import { historyRules } from './store-contract/history.ts'
 import { readerRules, timerRules, unitRules } from './store-contract/timers.ts'
 import { transactionRules } from './store-contract/transactions.ts'
+import { wishRules } from './store-contract/wishes.ts'
 
 export type { Process, StoreHarness, StoreRule, StoreUnderTest } from './store-contract/fixture.ts'
 export { checkHistory, type HistoryUnit } from './store-contract/history.ts'
@@ -29,6 +30,7 @@ export const storeContract: readonly StoreRule[] = [
   ...readingRules,
   ...retentionRules,
   ...cursorRules,
+  ...wishRules,
   ...inboxRules,
   ...parkingRules,
   ...timerRules,

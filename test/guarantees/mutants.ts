@@ -21,7 +21,11 @@ const opening = <Tx, Own>(store: Store<Tx, Own>, change: (database: Database) =>
   },
 })
 
-const withCursors = <Tx, Own>(store: Store<Tx, Own>, change: (cursors: Cursors) => Partial<Cursors>): Store<Tx, Own> =>
+/** A store whose cursors do something else. */
+export const withCursors = <Tx, Own>(
+  store: Store<Tx, Own>,
+  change: (cursors: Cursors) => Partial<Cursors>,
+): Store<Tx, Own> =>
   opening(store, (database) =>
     wrap(database, {
       context: async (name: string): Promise<ContextStore> => {
@@ -35,8 +39,7 @@ const withCursors = <Tx, Own>(store: Store<Tx, Own>, change: (cursors: Cursors) 
 export const withoutFence = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
   withCursors(store, (cursors) => ({
     move: async (...move) => {
-      await cursors.move(...move)
-      return true
+      return (await cursors.move(...move)) ?? []
     },
     hold: async (session, id, ...hold) => {
       const position = await cursors.hold(session, id, ...hold)
@@ -52,7 +55,7 @@ export const withCursorAfterwards = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, 
   const moving = withCursors(store, (cursors) => ({
     move: (_session, ...move) => {
       pending.push((session) => cursors.move(session, ...move))
-      return true
+      return []
     },
   }))
   return opening(moving, (database) =>

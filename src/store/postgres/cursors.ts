@@ -10,7 +10,7 @@ import { goneSql } from './owner.ts'
 const consumerColumns =
   'name, effects, state, reason, lanes, types, created_ms, skipped, breaker_until_ms, breaker_error'
 const cursorColumns =
-  'consumer, source, lane, position, start_position, event_id, incarnation, epoch, owner, until_ms, stalls, late'
+  'consumer, source, lane, position, start_position, event_id, incarnation, epoch, owner, until_ms, stalls, late, wisher, wish_until_ms'
 
 const textOf = (value: Value | undefined): string | null =>
   value === null || value === undefined ? null : String(value)
@@ -43,6 +43,8 @@ const cursorOf = (row: Row): CursorRow => ({
   until_ms: Number(row[9]),
   stalls: Number(row[10]),
   late: Number(row[11]),
+  wisher: textOf(row[12]),
+  wish_until_ms: Number(row[13]),
 })
 
 /** The tables that name a consumer. */
@@ -50,6 +52,10 @@ const consumerTables = ['cursor', 'inbox', 'parked', 'skipped'] as const
 
 /** The server's clock decides leases. */
 const nowMs = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
+
+/** Of the rows that were moved, the lanes that somebody wishes for; undefined when there are fewer than there should be. */
+const wishedOf = (moved: readonly Row[], all: number): readonly number[] | undefined =>
+  moved.length === all ? moved.flatMap(([lane]) => (lane === null ? [] : [Number(lane)])) : undefined
 
 const settable = new Set(['state', 'reason', 'breaker_until_ms', 'breaker_error'])
 
@@ -61,25 +67,45 @@ export const createCursors = (s: string, owner: string, environment: Environment
   const claim = statement(
     `WITH free AS (
        SELECT consumer, source, lane FROM ${s}.cursor WHERE ${at(1)}
-         AND (owner IS NULL OR owner = $4 OR until_ms < ${nowMs} OR ${goneSql('owner')})
+         AND (owner = $4 OR (owner IS NULL OR until_ms < ${nowMs} OR ${goneSql('owner')})
+           AND (wisher IS NULL OR wisher = $5 OR wish_until_ms < ${nowMs}))
        FOR UPDATE SKIP LOCKED
      )
-     UPDATE ${s}.cursor c SET owner = $5, until_ms = ${nowMs} + $6::text::bigint, epoch = epoch + 1, stalls = stalls + 1
+     UPDATE ${s}.cursor c SET owner = $6, until_ms = ${nowMs} + $7::text::bigint, epoch = epoch + 1, stalls = stalls + 1,
+       wisher = NULL, wish_until_ms = 0
      FROM free WHERE c.consumer = free.consumer AND c.source = free.source AND c.lane = free.lane RETURNING ${cursorColumns.replaceAll(/(\w+)/g, 'c.$1')}`,
   )
   const moveOne = statement(
     `UPDATE ${s}.cursor SET position = $1::text::bigint, event_id = $2, incarnation = $3, until_ms = ${nowMs} + $4::text::bigint, stalls = $5::text::integer
-     WHERE ${at(6)} AND epoch = $9::text::bigint AND owner = $10 AND position = $11::text::bigint`,
+     WHERE ${at(6)} AND epoch = $9::text::bigint AND owner = $10 AND position = $11::text::bigint
+     RETURNING CASE WHEN wish_until_ms >= ${nowMs} THEN lane END`,
   )
   const moveAll = statement(
     `UPDATE ${s}.cursor c SET position = m.position, event_id = m.event_id, incarnation = m.incarnation,
        until_ms = ${nowMs} + $1::text::bigint, stalls = $2::text::integer
      FROM unnest($3::text::integer[], $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::text[], $8::text::text[])
        AS m (lane, epoch, at, position, event_id, incarnation)
-     WHERE c.consumer = $9 AND c.source = $10 AND c.lane = m.lane AND c.epoch = m.epoch AND c.owner = $11 AND c.position = m.at`,
+     WHERE c.consumer = $9 AND c.source = $10 AND c.lane = m.lane AND c.epoch = m.epoch AND c.owner = $11 AND c.position = m.at
+     RETURNING CASE WHEN c.wish_until_ms >= ${nowMs} THEN c.lane END`,
   )
   const hold = statement(
     `UPDATE ${s}.cursor SET until_ms = ${nowMs} + $1::text::bigint WHERE ${at(2)} AND epoch = $5::text::bigint AND owner = $6 RETURNING position`,
+  )
+  const holders = statement(
+    `SELECT lane, CASE WHEN owner = $1 OR max(until_ms) OVER (PARTITION BY owner) >= ${nowMs} THEN owner END,
+       CASE WHEN wish_until_ms >= ${nowMs} THEN wisher END
+     FROM ${s}.cursor WHERE consumer = $2 AND source = $3 ORDER BY lane`,
+  )
+  // An owner is at its rows with each batch: it is not waited for, and the next wish will find them.
+  const wish = statement(
+    `WITH others AS (
+       SELECT consumer, source, lane FROM ${s}.cursor
+       WHERE consumer = $1 AND source = $2 AND lane = ANY ($3::text::integer[]) AND owner IS DISTINCT FROM $4
+         AND (wisher IS NULL OR wisher = $5 OR wish_until_ms < ${nowMs})
+       FOR UPDATE SKIP LOCKED
+     )
+     UPDATE ${s}.cursor c SET wisher = $6, wish_until_ms = ${nowMs} + $7::text::bigint
+     FROM others WHERE c.consumer = others.consumer AND c.source = others.source AND c.lane = others.lane`,
   )
   const consumers = statement(`SELECT ${consumerColumns} FROM ${s}.consumer ORDER BY name`)
   const consumer = statement(`SELECT ${consumerColumns} FROM ${s}.consumer WHERE name = $1`)
@@ -150,7 +176,7 @@ export const createCursors = (s: string, owner: string, environment: Environment
     },
 
     claim: async (session, id, leaseMs) => {
-      const row = await writing(session).row(claim, [...idOf(id), owner, owner, String(leaseMs)])
+      const row = await writing(session).row(claim, [...idOf(id), owner, owner, owner, String(leaseMs)])
       // For this process by its own clock.
       return row === undefined ? undefined : { ...cursorOf(row), until_ms: environment.now() + leaseMs }
     },
@@ -162,9 +188,9 @@ export const createCursors = (s: string, owner: string, environment: Environment
         const { lane, epoch, from, to } = only
         const values = [String(to.position), to.eventId, to.incarnation, String(leaseMs), String(stalls)]
         const fence = [name, source, String(lane), String(epoch), owner, String(from)]
-        return (await own.run(moveOne, [...values, ...fence])).count === 1
+        return wishedOf(await own.rows(moveOne, [...values, ...fence]), 1)
       }
-      const { count } = await own.run(moveAll, [
+      const moved = await own.rows(moveAll, [
         String(leaseMs),
         String(stalls),
         plainArray(moves.map(({ lane }) => lane)),
@@ -177,13 +203,24 @@ export const createCursors = (s: string, owner: string, environment: Environment
         source,
         owner,
       ])
-      return count === moves.length
+      return wishedOf(moved, moves.length)
     },
 
     hold: async (session, id, epoch, leaseMs) => {
       const row = await writing(session).row(hold, [String(leaseMs), ...idOf(id), String(epoch), owner])
       return row === undefined ? undefined : Number(row[0])
     },
+
+    holders: async (session, { consumer: name, source }) =>
+      (await on(session).rows(holders, [owner, name, source])).map(([lane, holder, wisher]) => ({
+        lane: Number(lane),
+        owner: textOf(holder),
+        wisher: textOf(wisher),
+      })),
+
+    wish: (session, { consumer: name, source }, lanes, wishMs) =>
+      // COMMIT travels with it: a process that is frozen behind it holds up nobody's rows.
+      writing(session).defer(wish, [name, source, plainArray(lanes), owner, owner, owner, String(wishMs)], () => {}),
 
     release: async (session, id, epoch) => {
       await writing(session).run(

@@ -167,7 +167,7 @@ describe('a restored database', () => {
         stalls: 0,
       }),
     )
-    expect(await stale).toBe(false)
+    expect(await stale).toBeUndefined()
   })
 
   test('may be made where there is no database yet', async () => {

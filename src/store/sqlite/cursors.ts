@@ -2,7 +2,7 @@
 
 import type { Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
-import type { ConsumerRow, CursorRow, Cursors } from '../store.ts'
+import type { ConsumerRow, CursorRow, Cursors, LaneHolder } from '../store.ts'
 import { on } from './connection.ts'
 import { isGone } from './owner.ts'
 
@@ -72,24 +72,30 @@ export const createCursors = (p: string, owner: string, environment: Environment
       const row = connection.prepare(get).get(consumer, source, lane) as CursorRow | undefined
       if (row === undefined) return undefined
       const nowMs = environment.now()
-      const free = row.owner === null || row.owner === owner || row.until_ms < nowMs || isGone(row.owner)
-      if (!free) return undefined
+      const free = row.owner === null || row.until_ms < nowMs || isGone(row.owner)
+      const promised = row.wisher !== null && row.wisher !== owner && row.wish_until_ms >= nowMs
+      if (row.owner !== owner && (!free || promised)) return undefined
       return connection
         .prepare(
-          `UPDATE ${p}cursor SET owner = ?, until_ms = ?, epoch = epoch + 1, stalls = stalls + 1 ${where} RETURNING *`,
+          `UPDATE ${p}cursor SET owner = ?, until_ms = ?, epoch = epoch + 1, stalls = stalls + 1,
+             wisher = NULL, wish_until_ms = 0 ${where} RETURNING *`,
         )
         .get(owner, nowMs + leaseMs, consumer, source, lane) as unknown as CursorRow
     },
 
     move: (session, { consumer, source }, moves, { leaseMs, stalls }) => {
       const statement = on(session).prepare(
-        `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ? AND owner = ? AND position = ?`,
+        `UPDATE ${p}cursor SET position = ?, event_id = ?, incarnation = ?, until_ms = ?, stalls = ? ${where} AND epoch = ? AND owner = ? AND position = ? RETURNING wish_until_ms`,
       )
-      const untilMs = environment.now() + leaseMs
-      return moves.every(({ lane, epoch, from, to }) => {
-        const place = [to.position, to.eventId, to.incarnation, untilMs, stalls]
-        return statement.run(...place, consumer, source, lane, epoch, owner, from).changes === 1
-      })
+      const nowMs = environment.now()
+      const wished: number[] = []
+      for (const { lane, epoch, from, to } of moves) {
+        const place = [to.position, to.eventId, to.incarnation, nowMs + leaseMs, stalls]
+        const row = statement.get(...place, consumer, source, lane, epoch, owner, from)
+        if (row === undefined) return undefined
+        if (Number(row['wish_until_ms']) >= nowMs) wished.push(lane)
+      }
+      return wished
     },
 
     hold: (session, { consumer, source, lane }, epoch, leaseMs) => {
@@ -97,6 +103,26 @@ export const createCursors = (p: string, owner: string, environment: Environment
         .prepare(`UPDATE ${p}cursor SET until_ms = ? ${where} AND epoch = ? AND owner = ? RETURNING position`)
         .get(environment.now() + leaseMs, consumer, source, lane, epoch, owner)
       return row === undefined ? undefined : Number(row['position'])
+    },
+
+    holders: (session, { consumer, source }) => {
+      const nowMs = environment.now()
+      return on(session)
+        .prepare(
+          `SELECT lane, CASE WHEN owner = ? OR max(until_ms) OVER (PARTITION BY owner) >= ? THEN owner END AS owner,
+             CASE WHEN wish_until_ms >= ? THEN wisher END AS wisher
+           FROM ${p}cursor WHERE consumer = ? AND source = ? ORDER BY lane`,
+        )
+        .all(owner, nowMs, nowMs, consumer, source) as unknown as LaneHolder[]
+    },
+
+    wish: (session, { consumer, source }, lanes, wishMs) => {
+      const nowMs = environment.now()
+      const statement = on(session).prepare(
+        `UPDATE ${p}cursor SET wisher = ?, wish_until_ms = ? ${where} AND owner IS NOT ?
+           AND (wisher IS NULL OR wisher = ? OR wish_until_ms < ?)`,
+      )
+      for (const lane of lanes) statement.run(owner, nowMs + wishMs, consumer, source, lane, owner, owner, nowMs)
     },
 
     release: (session, { consumer, source, lane }, epoch) =>

@@ -6,21 +6,24 @@ import { type StoreRule, eventually, paid, pick, placed, type Process, rule } fr
 import { parked, skipped } from './parking.ts'
 
 const consumer = { name: 'order-list', effects: 'database', lanes: 2, types: [placed] } as const
-const id = { consumer: 'order-list', source: 'ordering', lane: 0 }
+export const id = { consumer: 'order-list', source: 'ordering', lane: 0 }
 const start: Place = { position: 0, eventId: null, incarnation: 'one' }
-const place = (position: number): Place => ({ position, eventId: `event-${position}`, incarnation: 'one' })
-const longMs = 60_000
+export const place = (position: number): Place => ({ position, eventId: `event-${position}`, incarnation: 'one' })
+export const longMs = 60_000
 const lease = { leaseMs: longMs, stalls: 0 }
 
-const create = ({ write, cursors }: Process, of = id) => write((session) => cursors.create(session, of, start))
-const claim = ({ write, cursors }: Process, leaseMs = longMs, of = id) =>
+export const create = ({ write, cursors }: Process, of = id) => write((session) => cursors.create(session, of, start))
+export const claim = ({ write, cursors }: Process, leaseMs = longMs, of = id) =>
   write((session) => cursors.claim(session, of, leaseMs))
-const move = async (process: Process, epoch: number, to: Place, of = id) => {
+/** Lanes that are wished for; undefined when the fence has held. */
+export const moving = async (process: Process, epoch: number, to: Place, of = id) => {
   const rows = await process.read((session) => process.cursors.cursors(session, of.consumer))
   const from = rows.find(({ source, lane: number }) => source === of.source && number === of.lane)?.position ?? 0
   return process.write((session) => process.cursors.move(session, of, [{ lane: of.lane, epoch, from, to }], lease))
 }
-const cursorOf = async ({ read, cursors }: Process, of = id): Promise<CursorRow> => {
+const move = async (...[process, epoch, to, of]: Parameters<typeof moving>): Promise<boolean> =>
+  (await moving(process, epoch, to, of)) !== undefined
+export const cursorOf = async ({ read, cursors }: Process, of = id): Promise<CursorRow> => {
   const rows = await read((session) => cursors.cursors(session, of.consumer))
   const row = rows.find(({ source, lane }) => source === of.source && lane === of.lane)
   assert.ok(row !== undefined)
@@ -102,6 +105,8 @@ export const cursorRules: readonly StoreRule[] = [
         until_ms: 0,
         stalls: 0,
         late: 7,
+        wisher: null,
+        wish_until_ms: 0,
       },
     )
   }),

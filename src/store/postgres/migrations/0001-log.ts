@@ -128,6 +128,8 @@ CREATE TABLE ${s}.cursor (
   until_ms bigint NOT NULL DEFAULT 0,
   stalls integer NOT NULL DEFAULT 0,
   late bigint NOT NULL,
+  wisher text,
+  wish_until_ms bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (consumer, source, lane)
 ) WITH (fillfactor = 50);
 

@@ -56,6 +56,8 @@ CREATE TABLE ${p}cursor (
   until_ms INTEGER NOT NULL DEFAULT 0,
   stalls INTEGER NOT NULL DEFAULT 0,
   late INTEGER NOT NULL,
+  wisher TEXT,
+  wish_until_ms INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (consumer, source, lane)
 ) STRICT, WITHOUT ROWID;
 
