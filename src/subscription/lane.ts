@@ -116,6 +116,8 @@ export class Lane {
 /** Lanes of one owner whose events are handled together, in the order of the log. One that is under suspicion goes alone. */
 export class Share {
   readonly lanes: readonly Lane[]
+  /** Those that somebody wished for when the cursors were moved. */
+  wished: readonly Lane[] = []
   readonly #first: Lane
 
   constructor(lanes: readonly Lane[]) {
@@ -163,8 +165,9 @@ export class Share {
       to: to.position > position ? to : place,
     }))
     const stalls = this.alone ? stallsAlone : 0
-    if (!(await cursors.move(session, this.#first.id, moves, { leaseMs: parts.leaseMs, stalls })))
-      throw new Fenced(this.lanes)
+    const wished = await cursors.move(session, this.#first.id, moves, { leaseMs: parts.leaseMs, stalls })
+    if (wished === undefined) throw new Fenced(this.lanes)
+    this.wished = wished.length === 0 ? [] : this.lanes.filter(({ id }) => wished.includes(id.lane))
   }
 
   /** After its COMMIT. */

@@ -5,10 +5,14 @@
 
 import { PabalError } from '../core/errors.ts'
 import type { CursorId, CursorRow, Head, Place } from '../store/store.ts'
+import { lanesToWishFor } from './fair-share.ts'
 import { inTurn, Lane, Share, type SubscriptionParts } from './lane.ts'
 
 /** About how often a process asks for a lane that another one holds while there is work in it. */
 export const othersCheckMs = 1_000
+
+/** How long a wish lasts where it is not repeated: longer than it takes to ask again, so that who wished is there in time. */
+const wishMs = 3_000
 
 /** Where a lane is read on, and as whose: its owner's, or just to see whether there is work. */
 export interface Reading {
@@ -23,6 +27,8 @@ export class Ownership {
   readonly #warn: (error: unknown) => void
   readonly #lanes = new Map<number, Lane>()
   #generation: string
+  /** The lane in which parked keys are tried again just now. */
+  #caredFor: number | undefined
   readonly #claiming = new Map<number, Promise<Lane | undefined>>()
   /** Lanes that another process holds, and when to ask again: no sooner, so that a busy owner is not disturbed. */
   readonly #others = new Map<number, number>()
@@ -163,6 +169,17 @@ export class Ownership {
     return lane
   }
 
+  /** For parked keys: the lane, if it can be had, which is not given back meanwhile. */
+  async careFor(number: number, fn: (lane: Lane) => Promise<void>): Promise<void> {
+    this.#caredFor = number
+    try {
+      const lane = await this.own(number)
+      if (lane !== undefined) await fn(lane)
+    } finally {
+      this.#caredFor = undefined
+    }
+  }
+
   /** The lane with a lease that lasts; claimed, or claimed again before it runs out. Two loops ask: one claim serves both. */
   own(lane: number): Promise<Lane | undefined> {
     let claiming = this.#claiming.get(lane)
@@ -214,6 +231,38 @@ export class Ownership {
     if (owner === undefined || owner === null) return
     for (const [lane, other] of this.#owners)
       if (other === owner && !this.#lanes.has(lane)) this.#others.set(lane, untilMs)
+  }
+
+  /** Lanes with work in them that others hold: asks for some, where that is fair. */
+  async wishFor(withWork: ReadonlySet<number>): Promise<void> {
+    if (withWork.size === 0 || this.paused) return
+    const { leaseMs, runtime } = this.#parts
+    const { database, contextStore } = runtime
+    const id = this.#id(0)
+    const holders = await database.read((session) => contextStore.cursors.holders(session, id))
+    const lanes = lanesToWishFor(holders, database.owner, withWork)
+    if (lanes.length === 0) return
+    await database.transaction((session) => contextStore.cursors.wish(session, id, lanes, wishMs), {
+      silentMs: leaseMs,
+    })
+  }
+
+  /**
+   * Between two batches: gives back what was wished for. A lane under suspicion stays until it is known what is wrong with it, and
+   * one in which a parked key is tried until that has ended: what runs outside of a transaction would run again elsewhere.
+   */
+  async giveBack({ wished, alone }: Share): Promise<void> {
+    const given = alone ? [] : wished.filter(({ id }) => id.lane !== this.#caredFor)
+    if (given.length === 0) return
+    this.forget(given)
+    for (const { id } of given) this.#leaveToOthers(id.lane)
+    const { leaseMs, runtime } = this.#parts
+    await runtime.database.transaction(
+      async (session) => {
+        for (const { id, epoch } of given) await runtime.contextStore.cursors.release(session, id, epoch)
+      },
+      { silentMs: leaseMs },
+    )
   }
 
   /** At a start: a log that was rewound is noticed at once, not with its next event. */

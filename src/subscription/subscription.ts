@@ -290,7 +290,9 @@ export class Subscription {
     await this.#observe(result)
     // A batch may have parked keys: the second loop wants to know when they are due.
     this.ring()
-    return result.breaks === undefined
+    if (result.breaks !== undefined) return false
+    await this.#ownership.giveBack(share)
+    return true
   }
 
   /** The next events of these lanes. Of a backlog the batch behind it is read while this one is handled. */
@@ -319,14 +321,17 @@ export class Subscription {
   /** Those of the lanes that this process has or can get, and which are where they were read; a suspect one by itself. */
   async #shareFor(numbers: ReadonlySet<number>, readings: ReadonlyMap<number, Reading>): Promise<Share | undefined> {
     const lanes: Lane[] = []
+    const refused = new Set<number>()
     for (const number of numbers) {
       if (this.#stopping.signal.aborted) return undefined
       const lane = await this.#ownership.ownForWork(number)
+      if (lane === undefined) refused.add(number)
       // Claimed just now, it may have been moved by its last owner since the batch was read.
       if (lane === undefined || lane.scanned !== readings.get(number)!.after) continue
       if (lane.alone || lane.suspect) return new Share([lane])
       lanes.push(lane)
     }
+    await this.#ownership.wishFor(refused)
     const [first] = lanes
     if (first === undefined) return undefined
     return new Share(lanes.filter(({ incarnation }) => incarnation === first.incarnation))
@@ -374,16 +379,15 @@ export class Subscription {
       ? undefined
       : await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
     if (nextMs !== undefined && nextMs <= nowMs) {
-      for (let lane = 0; lane < this.#ownership.lanes; lane++) {
-        const owned = await this.#ownership.own(lane)
-        if (owned === undefined) continue
-        const due = await database.read((session) =>
-          contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency),
-        )
-        // All are waited for: none may run on beside its successor, or after the end.
-        const outcomes = await Promise.allSettled(due.map((row) => redrive(this.#parts, new Share([owned]), row)))
-        for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error
-      }
+      for (let lane = 0; lane < this.#ownership.lanes; lane++)
+        await this.#ownership.careFor(lane, async (owned) => {
+          const due = await database.read((session) =>
+            contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency),
+          )
+          // All are waited for: none may run on beside its successor, or after the end.
+          const outcomes = await Promise.allSettled(due.map((row) => redrive(this.#parts, new Share([owned]), row)))
+          for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error
+        })
       if (this.#ownership.paused) return Number.MAX_SAFE_INTEGER
       // Not ours: its owner sees to it; look again when the lease may be free.
       return this.#ownership.ownsAll ? undefined : othersCheckMs

@@ -22,6 +22,8 @@ export interface WorkerOptions {
   readonly poison?: string
   /** A call takes up to so long. */
   readonly callMs?: number
+  /** `ledger` takes so long for each event. */
+  readonly ledgerMs?: number
   readonly counted?: boolean
   readonly lanes?: number
   /** Where to stop, once. */
@@ -37,7 +39,7 @@ process.on('uncaughtException', (error, origin) => {
 })
 
 const options = JSON.parse(process.argv[2]!) as WorkerOptions
-const { by, calls, leaseMs, failing = 0, callMs = 0, holdAt, counted = false } = options
+const { by, calls, leaseMs, failing = 0, callMs = 0, ledgerMs = 0, holdAt, counted = false } = options
 const random = seeded(options.seed ?? 1)
 const told = new Map<string, () => void>()
 let held = false
@@ -50,7 +52,8 @@ const at: Conduct['at'] = async (point, consumer, { key }) => {
     await goOn
   }
   if (point === 'written') return
-  if (consumer === 'pay' && callMs > 0) await new Promise((resolve) => setTimeout(resolve, random() * callMs))
+  const takesMs = consumer === 'pay' ? random() * callMs : consumer === 'ledger' ? ledgerMs : 0
+  if (takesMs > 0) await new Promise((resolve) => setTimeout(resolve, takesMs))
   if (random() < failing) throw new Error('now and then')
   if (key === options.poison && consumer !== 'pay') throw new Error('always')
 }
