@@ -1,11 +1,9 @@
 /** A PgBouncer of the test's own in front of a Postgres server, handing out server connections per transaction. */
 
-import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
-import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { eventually } from './eventually.ts'
-import { findProgram, freePort, handOver, keeper, serverFolder } from './server-process.ts'
+import { accepts, findProgram, freePort, handOver, keeper, serverFolder } from './server-process.ts'
 
 /** Disposing stops it and ends all its connections. */
 export interface PgBouncer extends AsyncDisposable {
@@ -80,17 +78,5 @@ export const startPgBouncer = async (
     },
     log: () => keep.log(),
     [Symbol.asyncDispose]: close,
-  }
-}
-
-const accepts = async (port: number): Promise<boolean> => {
-  const socket = new Socket()
-  try {
-    await once(socket.connect(port, '127.0.0.1'), 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
   }
 }

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { chown, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 
@@ -73,6 +73,19 @@ const isFree = (port: number): Promise<boolean> => {
   return promise
 }
 
+/** Whether somebody listens on that loopback port. */
+export const accepts = async (port: number): Promise<boolean> => {
+  const socket = new Socket()
+  try {
+    await once(socket.connect(port, '127.0.0.1'), 'connect')
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
+}
+
 /** Waits for a command that does its work and ends; its complaint becomes the error. */
 export const finished = async (child: ChildProcess, what: string): Promise<string> => {
   let said = ''
@@ -105,10 +118,17 @@ export interface ServerProcess {
   end(signal: NodeJS.Signals): Promise<void>
 }
 
+export interface Run {
+  /** Beside what every server gets. */
+  readonly env?: Readonly<Record<string, string>> | undefined
+  /** Not as the servers' account: for what accepts root, and stands in a clone of this repository, which may be private. */
+  readonly asOurselves?: boolean | undefined
+}
+
 /** Whoever starts server processes in one folder: the folder goes with the last of them when this process dies. */
 export interface Keeper {
   /** Starts a program that writes its output to the file `log`, which grows. */
-  start(program: string, args: readonly string[]): Promise<ServerProcess>
+  start(program: string, args: readonly string[], run?: Run): Promise<ServerProcess>
   /** What its processes wrote. */
   log(): Promise<string>
   /** Ends the guard, and removes the folder if it is the keeper's. */
@@ -148,10 +168,16 @@ export const keeper = (options: {
   ;(watch.stdin as unknown as { unref(): void }).unref()
 
   return {
-    start: async (program, args) => {
+    start: async (program, args, run = {}) => {
       const log = await open(logFile, 'a')
       try {
-        const child = spawn(program, args, { ...surroundings, detached: true, stdio: ['ignore', log.fd, log.fd] })
+        const child = spawn(program, args, {
+          ...(run.asOurselves === true ? {} : account),
+          cwd: surroundings.cwd,
+          env: { ...surroundings.env, ...run.env },
+          detached: true,
+          stdio: ['ignore', log.fd, log.fd],
+        })
         const ended = once(child, 'exit').then(() => {})
         if (child.pid === undefined) await ended // rejects with the reason
         watch.stdin.write(`${child.pid}\n`)
