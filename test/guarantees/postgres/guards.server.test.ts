@@ -48,7 +48,10 @@ const bySchedules: [string, RigOptions][] = [
   ],
   ['the transactions that were open', { log: [[' OR e.xid = ANY (ended_ids)', '']] }],
   ['those that were open for long', { log: [...fewIds, ['cardinality(long_ended) > 0', 'false']] }],
-  ['a mark that is older than its snapshot', { log: [['upto, upto_mark, fresh_mark', 'upto, fresh_mark, fresh_mark']] }],
+  [
+    'a mark that is older than its snapshot',
+    { log: [['upto, upto_mark, fresh_mark', 'upto, fresh_mark, fresh_mark']] },
+  ],
   ['one snapshot for all parts of a difference', { log: [['upto := st.target', 'upto := pg_current_snapshot()']] }],
   [
     'the parts that are left of a difference',
@@ -116,9 +119,7 @@ describe.skipIf(missing)(titled('the guard', missing), { retry: 2 }, () => {
     await rig.commit(client, ...before.slice(0, 5))
     await rig.tickAll()
     await rig.commit(client, ...before.slice(5))
-    await rig.sql(
-      `UPDATE rig.event SET xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 200`,
-    )
+    await rig.sql(`UPDATE rig.event SET xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 200`)
     await rig.sql(`SELECT rig.resync('new')`)
     await burn(rig.database, 150)
     await rig.commit(client, ...after)
