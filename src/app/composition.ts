@@ -4,12 +4,19 @@ import type { Bound } from '../context/definition.ts'
 import type { CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../context/handler.ts'
 import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
-import type { Exchange } from '../exchange/exchange.ts'
+import type { EntryDefinition } from '../event/definition.ts'
+import type { Carried, Exchange } from '../exchange/exchange.ts'
 
 /** A consumer's share of one producing context: the publications that it reads there. */
 export interface Feed {
   readonly producer: Bound
   readonly publications: readonly Publication[]
+}
+
+/** A consumer's share of what is received from one producing context. */
+export interface Arrival {
+  readonly source: string
+  readonly definitions: readonly EntryDefinition[]
 }
 
 export interface Composition {
@@ -18,6 +25,9 @@ export interface Composition {
   readonly remote: readonly Bound[]
   /** Where the public events of a consuming handler come from. */
   readonly feeds: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Feed[]>
+  /** … and those that a transport brings. */
+  readonly arrivals: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Arrival[]>
+  readonly carried: Carried | undefined
 }
 
 const refuse = (detail: string): never => {
@@ -82,12 +92,18 @@ const checkEvents = (contexts: readonly Bound[]): void => {
   }
 }
 
-const feedsOf = (bound: Bound, spec: DurableSpec | ImmediateSpec, producers: readonly Bound[]): readonly Feed[] => {
+const feedsOf = (
+  bound: Bound,
+  spec: DurableSpec | ImmediateSpec,
+  producers: readonly Bound[],
+  isCarried: (type: string) => boolean,
+): readonly Feed[] => {
   const feeds = new Map<Bound, Publication[]>()
   for (const { type } of spec.definitions) {
     const from = producers.filter((producer) =>
       producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type),
     )
+    if (from.length === 0 && isCarried(type)) continue
     if (from.length === 0)
       refuse(
         `'${nameOf(bound)}', handler '${spec.name}': nobody here publishes ${type}; give its context to the app, or an exchange that reaches it`,
@@ -98,6 +114,25 @@ const feedsOf = (bound: Bound, spec: DurableSpec | ImmediateSpec, producers: rea
     }
   }
   return [...feeds].map(([producer, publications]) => ({ producer, publications }))
+}
+
+/** What comes over the transport: events of contexts that are not here. */
+const arrivalsOf = (
+  bound: Bound,
+  spec: DurableSpec | ImmediateSpec,
+  carried: Carried,
+  isHere: (type: string) => boolean,
+): readonly Arrival[] => {
+  const arrivals = Object.entries(carried.from).flatMap(([source, events]) => {
+    const types = new Set(events.map(({ type }) => type))
+    const definitions = spec.definitions.filter(({ type }) => types.has(type) && !isHere(type))
+    return definitions.length === 0 ? [] : [{ source, definitions }]
+  })
+  if (arrivals.length > 0 && spec.phase !== 'durable')
+    refuse(
+      `'${nameOf(bound)}', handler '${spec.name}': what a transport brings is handled durably, ${spec.phase} needs the producer here`,
+    )
+  return arrivals
 }
 
 /** Strong consistency is a property of one database: such a consumer cannot move out. */
@@ -128,12 +163,22 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
   const remote = exchange['~pabal'].producers.filter((producer) => !local.has(nameOf(producer)))
   checkRemote(remote)
   const feeds = new Map<DurableSpec | ImmediateSpec, readonly Feed[]>()
+  const arrivals = new Map<DurableSpec | ImmediateSpec, readonly Arrival[]>()
+  const { carried } = exchange['~pabal']
+  for (const source of Object.keys(carried?.from ?? {}))
+    if (local.has(source))
+      refuse(`'${source}' runs here: what it publishes is read here, and does not come over a transport`)
+  const carriedTypes = new Set(Object.values(carried?.from ?? {}).flatMap((events) => events.map(({ type }) => type)))
+  const readable = [...contexts, ...remote]
+  const isHere = (type: string): boolean =>
+    readable.some((producer) => producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type))
   for (const bound of contexts)
     for (const spec of specsOf(bound)) {
       if (isCommand(spec) || spec.kind !== 'consume') continue
-      const found = feedsOf(bound, spec, [...contexts, ...remote])
+      const found = feedsOf(bound, spec, readable, (type) => carriedTypes.has(type))
       if (isImmediate(spec) && spec.phase === 'before-commit') checkSharedDatabase(bound, spec, found, contexts)
       feeds.set(spec, found)
+      if (carried !== undefined) arrivals.set(spec, arrivalsOf(bound, spec, carried, isHere))
     }
-  return { contexts, remote, feeds }
+  return { contexts, remote, feeds, arrivals, carried }
 }

@@ -10,7 +10,13 @@ import type { EntryDefinition } from '../event/definition.ts'
 import { nameWarning } from '../event/naming.ts'
 import { toPublic } from '../event/publication.ts'
 import { isOperatorType } from '../event/reserved.ts'
-import { PublishedLog } from '../exchange/published-log.ts'
+import { toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
+import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
+import { Carrier, type Reception } from '../exchange/carrier.ts'
+import { PublishedLog, publicStream } from '../exchange/published-log.ts'
+import { ReceivedLog } from '../exchange/received-log.ts'
+import type { Origin } from '../exchange/receiver.ts'
+import { relaySpec } from '../exchange/relay.ts'
 import type { ContextStore, Database, Session } from '../store/store.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
 import { Broadcast } from '../subscription/broadcast.ts'
@@ -40,17 +46,19 @@ export class OpenedApp {
   readonly runtimes: ReadonlyMap<string, ContextRuntime>
   readonly subscriptions: readonly Subscription[]
   readonly broadcasts: readonly Broadcast[]
+  readonly carrier: Carrier | undefined
   readonly databases: readonly Database[]
   readonly logs: ReadonlyMap<string, OpenLog>
   /** Rings whenever a subscription has moved. */
   readonly progress: Bell
 
   private constructor(
-    parts: Pick<OpenedApp, 'runtimes' | 'subscriptions' | 'broadcasts' | 'databases' | 'logs' | 'progress'>,
+    parts: Pick<OpenedApp, 'runtimes' | 'subscriptions' | 'broadcasts' | 'carrier' | 'databases' | 'logs' | 'progress'>,
   ) {
     this.runtimes = parts.runtimes
     this.subscriptions = parts.subscriptions
     this.broadcasts = parts.broadcasts
+    this.carrier = parts.carrier
     this.databases = parts.databases
     this.logs = parts.logs
     this.progress = parts.progress
@@ -68,9 +76,11 @@ export class OpenedApp {
       }
       wireImmediate(composition, runtimes)
       const progress = new Bell()
-      const subscriptions = composition.contexts.flatMap((bound) =>
-        subscriptionsOf(bound, composition, runtimes, logs, progress, options),
-      )
+      const carrier = carrierOf(composition, runtimes, logs, options)
+      const subscriptions = composition.contexts.flatMap((bound) => [
+        ...subscriptionsOf(bound, composition, runtimes, logs, progress, options),
+        ...relaysOf(bound, composition, carrier, runtimes, logs, progress, options),
+      ])
       for (const { database, store, bell } of logs.values())
         database.onNews((context) => {
           if (context === undefined || context === store.name) bell.ring()
@@ -87,6 +97,7 @@ export class OpenedApp {
         runtimes,
         subscriptions,
         broadcasts,
+        carrier,
         databases: [...databases.values()],
         logs,
         progress,
@@ -98,6 +109,7 @@ export class OpenedApp {
   }
 
   async close(): Promise<void> {
+    await this.carrier?.close()
     for (const runtime of this.runtimes.values()) await runtime.drain()
     for (const database of this.databases) await database.close()
   }
@@ -109,7 +121,7 @@ const openLogs = async (
   { environment, warn, existing = false }: OpenOptions,
 ): Promise<Map<string, OpenLog>> => {
   const logs = new Map<string, OpenLog>()
-  for (const bound of [...composition.contexts, ...composition.remote]) {
+  for (const bound of [...composition.contexts, ...composition.remote, ...(composition.carried?.origins ?? [])]) {
     const { database: source } = bound['~pabal'].store
     let database = databases.get(source.identity)
     if (database === undefined)
@@ -221,13 +233,7 @@ const subscriptionsOf = (
   { limits, leaseMs, breaker, warn }: OpenOptions,
 ): Subscription[] => {
   const runtime = runtimes.get(nameOf(bound))!
-  const options = {
-    runtime,
-    progress,
-    warn,
-    ...(leaseMs === undefined ? {} : { leaseMs }),
-    ...(breaker === undefined ? {} : { breaker }),
-  }
+  const options = { runtime, progress, warn, ...given(leaseMs, breaker) }
   return specsOf(bound)
     .filter(isDurable)
     .flatMap((spec) =>
@@ -236,6 +242,69 @@ const subscriptionsOf = (
       ),
     )
 }
+
+const given = (leaseMs: number | undefined, breaker: BreakerOptions | undefined) => ({
+  ...(leaseMs === undefined ? {} : { leaseMs }),
+  ...(breaker === undefined ? {} : { breaker }),
+})
+
+/** What a context publishes goes out over the transport, where there is one. */
+const relaysOf = (
+  bound: Bound,
+  { carried }: Composition,
+  carrier: Carrier | undefined,
+  runtimes: ReadonlyMap<string, ContextRuntime>,
+  logs: ReadonlyMap<string, OpenLog>,
+  progress: Bell,
+  { limits, leaseMs, breaker, warn }: OpenOptions,
+): Subscription[] => {
+  const context = nameOf(bound)
+  const { publishes: publications } = bound['~pabal'].context['~pabal']
+  if (carried === undefined || carrier === undefined || publications.length === 0) return []
+  const spec = relaySpec({ context, transport: carried.transport.name, publications, opened: carrier.opened })
+  const source = new PublishedLog({ ...logs.get(context)!, publications, limits, unsorted: true })
+  const runtime = runtimes.get(context)!
+  return [new Subscription({ spec, source, runtime, progress, warn, ...given(leaseMs, breaker) })]
+}
+
+const carrierOf = (
+  { contexts, arrivals, carried }: Composition,
+  runtimes: ReadonlyMap<string, ContextRuntime>,
+  logs: ReadonlyMap<string, OpenLog>,
+  { environment, limits, warn }: OpenOptions,
+): Carrier | undefined => {
+  if (carried === undefined) return undefined
+  const { transport, origins, fromFirst } = carried
+  const originOf = (source: string): Origin | undefined => {
+    const bound = origins.find((origin) => nameOf(origin) === source)
+    if (bound === undefined) return undefined
+    const { publishes: publications } = bound['~pabal'].context['~pabal']
+    return originIn(new PublishedLog({ ...logs.get(source)!, publications, limits, unsorted: true }))
+  }
+  const receptions = contexts.flatMap((bound): Reception[] => {
+    const wanted = specsOf(bound).flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? [])))
+    return [...new Set(wanted.map(({ source }) => source))].map((source) => ({
+      runtime: runtimes.get(nameOf(bound))!,
+      source,
+      definitions: carried.from[source]!.filter(({ type }) =>
+        wanted.some((arrival) => arrival.source === source && arrival.definitions.some((each) => each.type === type)),
+      ),
+      origin: originOf(source),
+    }))
+  })
+  return new Carrier({ transport, receptions, fromFirst, environment, warn })
+}
+
+/** A producer's log as its transport would have brought it. */
+const originIn = (log: PublishedLog): Origin => ({
+  readKey: async (key, from, limit) => {
+    const { incarnation } = await log.head()
+    return (await log.readKey(key, from, limit)).map((record) => {
+      const place = { stream: publicStream, incarnation, previousId: record.previousId }
+      return receivedEvent(toCloudEvent(record, { place })) as SequencedEvent
+    })
+  },
+})
 
 const broadcastsOf = (
   bound: Bound,
@@ -268,8 +337,13 @@ const sourcesOf = (
     const definitions = spec.definitions.map(({ type }) => entries.get(type) as EntryDefinition)
     return [new OwnLog({ ...logs.get(name)!, definitions })]
   }
-  return composition.feeds.get(spec)!.map(({ producer, publications }) => {
+  const feeds = composition.feeds.get(spec)!.map(({ producer, publications }) => {
     const { database, store, bell } = logs.get(nameOf(producer))!
     return new PublishedLog({ database, store, publications, limits, bell })
   })
+  const { database, store, bell } = logs.get(name)!
+  const arrivals = (composition.arrivals.get(spec) ?? []).map(
+    ({ source, definitions }) => new ReceivedLog({ source, definitions, database, store, bell, limits }),
+  )
+  return [...feeds, ...arrivals]
 }

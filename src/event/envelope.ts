@@ -83,6 +83,10 @@ export class EventRecord implements Envelope {
   expectedSequence: number | undefined
   /** Sequence of the event before it on the same stream and key; set on public events. */
   previousSequence: number | undefined
+  /** Id of that event, where it is known. */
+  previousId: string | undefined
+  /** What its lane goes by: the key, unless it is kept under another one. */
+  laneKey: string
   /** Why the event cannot be handed to anyone (its publication failed); the key that it belongs to parks with it. */
   failure: Error | undefined
   readonly definition: EntryDefinition
@@ -121,6 +125,7 @@ export class EventRecord implements Envelope {
     this.source = source
     this.id = fields.id
     this.key = fields.key
+    this.laneKey = fields.key
     this.version = fields.version
     this.text = fields.text
     this.timeMs = fields.timeMs

@@ -21,19 +21,32 @@ export interface PublishedLogParts {
   readonly publications: readonly Publication[]
   readonly limits: JsonLimits
   readonly bell: Bell
+  /** For the relay, which applies nothing: it has no inbox. */
+  readonly unsorted?: boolean
+}
+
+interface Before {
+  readonly sequence: number
+  readonly id: string | undefined
 }
 
 export class PublishedLog implements EventSource {
   readonly name: string
-  readonly stream: string = publicStream
-  readonly report = (reader: string, position: number): Promise<void> =>
-    this.#parts.database.transaction(async (session) => this.#parts.store.readers.report(session, reader, position))
+  readonly producer: string
+  readonly stream: string | undefined
+  readonly report: EventSource['report']
   readonly #parts: PublishedLogParts
   readonly #byType = new Map<string, Publication[]>()
   readonly #types: readonly string[]
 
   constructor(parts: PublishedLogParts) {
-    this.name = parts.store.name
+    const { database, store, unsorted = false } = parts
+    this.name = store.name
+    this.producer = store.name
+    this.stream = unsorted ? undefined : publicStream
+    this.report = unsorted
+      ? undefined
+      : (reader, position) => database.transaction(async (session) => store.readers.report(session, reader, position))
     this.#parts = parts
     for (const publication of parts.publications) {
       const { type } = publication.from
@@ -94,27 +107,29 @@ export class PublishedLog implements EventSource {
 
   async #publish(session: Session, rows: readonly StoredEvent[]): Promise<EventRecord[]> {
     const published: EventRecord[] = []
-    const last = new Map<string, number>()
+    const last = new Map<string, Before>()
     for (const row of rows) {
       const event = this.#map(row)
       if (event === undefined) continue
-      event.previousSequence = last.get(row.key) ?? (await this.#previous(session, row))
-      last.set(row.key, row.sequence)
+      const before = last.get(row.key) ?? (await this.#previous(session, row))
+      event.previousSequence = before.sequence
+      event.previousId = before.id
+      last.set(row.key, { sequence: row.sequence, id: row.id })
       published.push(event)
     }
     return published
   }
 
-  /** The sequence that was published before this one on the key; 0 when none was. */
-  async #previous(session: Session, row: StoredEvent): Promise<number> {
+  /** What was published before this one on the key: sequence 0 when nothing was, no id when it is not there any more. */
+  async #previous(session: Session, row: StoredEvent): Promise<Before> {
     for (let before = row.sequence; before > 1; ) {
       const found = await this.#parts.store.log.previous(session, row.key, before, this.#types)
-      if (found === undefined) return 0
-      if ('droppedSequence' in found) return found.droppedSequence
-      if (this.#map(found) !== undefined) return found.sequence
+      if (found === undefined) break
+      if ('droppedSequence' in found) return { sequence: found.droppedSequence, id: undefined }
+      if (this.#map(found) !== undefined) return { sequence: found.sequence, id: found.id }
       before = found.sequence
     }
-    return 0
+    return { sequence: 0, id: undefined }
   }
 
   async identityAt(position: number): Promise<string | undefined> {

@@ -125,6 +125,7 @@ export interface ContextStore {
   readonly log: Log
   readonly cursors: Cursors
   readonly inbox: Inbox
+  readonly early: Early
   readonly parking: Parking
   readonly timers: Timers
   readonly units: Units
@@ -354,10 +355,51 @@ export interface InboxStream {
 }
 
 export interface Inbox {
-  heads(session: Session, stream: InboxStream, keys: readonly string[]): Awaitable<ReadonlyMap<string, InboxHead>>
+  /** `lock`: nobody else who locks reads or moves them until the transaction has ended, also where there is none yet. */
+  heads(
+    session: Session,
+    stream: InboxStream,
+    keys: readonly string[],
+    options?: { readonly lock?: boolean },
+  ): Awaitable<ReadonlyMap<string, InboxHead>>
   advance(session: Session, stream: InboxStream, heads: ReadonlyMap<string, InboxHead>): Awaitable<void>
   /** After a rewind: every head must be compared with the producer's log before its key goes on. */
   distrust(session: Session, consumer: string, source: string): Awaitable<void>
+}
+
+/** A message that came before what stands in front of it. */
+export interface EarlyEvent {
+  readonly key: string
+  readonly sequence: number
+  /** What it waits for. */
+  readonly reason: string
+  /** The whole event. */
+  readonly text: string
+  readonly sinceMs: number
+}
+
+/** Received events that cannot be applied yet: stored, so that their messages can be acknowledged. */
+export interface Early {
+  /** Of these keys, in order of their sequences. */
+  ofKeys(session: Session, stream: InboxStream, keys: readonly string[]): Awaitable<readonly EarlyEvent[]>
+  /** One that is there already stays. */
+  put(session: Session, stream: InboxStream, events: readonly EarlyEvent[]): Awaitable<void>
+  remove(
+    session: Session,
+    stream: InboxStream,
+    events: readonly Pick<EarlyEvent, 'key' | 'sequence'>[],
+  ): Awaitable<void>
+  /** Keys that have waited for that since before a time, longest first. */
+  overdue(
+    session: Session,
+    stream: InboxStream,
+    options: { readonly reason: string; readonly beforeMs: number; readonly limit: number },
+  ): Awaitable<readonly string[]>
+  /** How many events wait, of how many keys, by reason. */
+  count(
+    session: Session,
+    stream: InboxStream,
+  ): Awaitable<readonly { readonly reason: string; readonly events: number; readonly keys: number }[]>
 }
 
 export type ParkedStatus = 'retrying' | 'dead'

@@ -133,7 +133,7 @@ export const isSameHistory = async (
 }
 
 export const streamOf = ({ spec, source }: SubscriptionParts): InboxStream | undefined =>
-  source.stream === undefined ? undefined : { consumer: spec.name, source: source.name, stream: source.stream }
+  source.stream === undefined ? undefined : { consumer: spec.name, source: source.producer, stream: source.stream }
 
 const diverged = (event: EventRecord, head: InboxHead): Admission => ({
   kind: 'park',

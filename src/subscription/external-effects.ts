@@ -21,25 +21,18 @@ type Settled = Run | 'unrun'
 export const idempotencyKeyOf = (context: string, consumer: string, eventId: string): string =>
   `${context}/${consumer}:${eventId}`
 
-/** One run of the handler, bounded in time. Never rejects. */
-export const runExternal = async (
-  parts: SubscriptionParts,
+/** A handler that ignores its signal is left behind: its event runs again, with the same idempotency key. */
+const inTime = async <R>(
+  { spec, runtime }: SubscriptionParts,
   event: EventRecord,
-  attempt: number,
   signal: AbortSignal,
-): Promise<Run> => {
-  const { spec, runtime } = parts
+  run: (signal: AbortSignal) => Promise<R>,
+): Promise<R> => {
   const over = new AbortController()
   const ended = new AbortController()
-  const given = {
-    attempt,
-    signal: AbortSignal.any([signal, over.signal]),
-    idempotencyKey: idempotencyKeyOf(runtime.name, spec.name, event.id),
-  }
-  // A handler that ignores its signal is left behind: its event runs again, with the same idempotency key.
-  const tooLate = async (): Promise<void> => {
+  const tooLate = async (): Promise<never> => {
     await runtime.environment.sleep(spec.timeoutMs, AbortSignal.any([signal, ended.signal]))
-    if (ended.signal.aborted) return
+    if (ended.signal.aborted) return new Promise<never>(() => {})
     const error = new PabalError(
       'PABAL_HANDLER_TIMEOUT',
       `'${spec.name}' ran for more than ${spec.timeoutMs} ms on ${event.type} ${event.id}`,
@@ -48,14 +41,71 @@ export const runExternal = async (
     throw error
   }
   try {
-    if (event.failure !== undefined) throw event.failure
-    const result = await Promise.race([(async () => spec.handler(event as never, given as never))(), tooLate()])
-    return { ok: true, result }
-  } catch (thrown) {
-    return { ok: false, thrown }
+    return await Promise.race([run(AbortSignal.any([signal, over.signal])), tooLate()])
   } finally {
     ended.abort()
   }
+}
+
+/** One run of the handler, bounded in time. Never rejects. */
+export const runExternal = async (
+  parts: SubscriptionParts,
+  share: Share,
+  event: EventRecord,
+  attempt: number,
+  signal: AbortSignal,
+): Promise<Run> => {
+  const { spec, runtime } = parts
+  if (spec.handleBatch !== undefined) return (await runBatch(parts, share, [event], signal))[0] as Run
+  try {
+    if (event.failure !== undefined) throw event.failure
+    const idempotencyKey = idempotencyKeyOf(runtime.name, spec.name, event.id)
+    const result = await inTime(parts, event, signal, async (bounded) =>
+      spec.handler(event as never, { attempt, signal: bounded, idempotencyKey } as never),
+    )
+    return { ok: true, result }
+  } catch (thrown) {
+    return { ok: false, thrown }
+  }
+}
+
+/** The same for a handler of batches. Behind a failure of a key nothing of it counts as run. */
+const runBatch = async (
+  parts: SubscriptionParts,
+  share: Share,
+  events: readonly EventRecord[],
+  signal: AbortSignal,
+): Promise<readonly Settled[]> => {
+  const failed = new Set<string>()
+  const fail = (event: EventRecord, thrown: unknown): Settled => {
+    if (failed.has(event.key)) return 'unrun'
+    failed.add(event.key)
+    return { ok: false, thrown }
+  }
+  // What could not be published cannot be handed over, and holds up its key.
+  const broken = new Set<string>()
+  const sound = events.filter(({ key, failure }) => {
+    if (failure !== undefined) broken.add(key)
+    return !broken.has(key)
+  })
+  const { handleBatch } = parts.spec
+  let thrown: { readonly error: unknown } | undefined
+  const outcomes = new Map<EventRecord, { readonly error: unknown } | undefined>()
+  try {
+    if (sound.length > 0) {
+      const given = await inTime(parts, sound[0]!, signal, (bounded) =>
+        handleBatch!(sound, { signal: bounded, incarnation: share.incarnation }),
+      )
+      for (const [index, event] of sound.entries()) outcomes.set(event, given[index])
+    }
+  } catch (error) {
+    thrown = { error }
+  }
+  return events.map((event) => {
+    const outcome = event.failure !== undefined ? { error: event.failure } : (thrown ?? outcomes.get(event))
+    if (outcome !== undefined) return fail(event, outcome.error)
+    return failed.has(event.key) ? 'unrun' : { ok: true, result: undefined }
+  })
 }
 
 /** Runs `fn` while the lease is renewed; `lost` aborts when another owner has the lane. */
@@ -179,11 +229,24 @@ class ExternalBatch {
       if (chain === undefined) chains.set(key, [index])
       else chain.push(index)
     }
+    if (this.#parts.spec.handleBatch !== undefined)
+      return this.#runAll([...chains.values()].flat().toSorted((a, b) => a - b))
     const queue = [...chains.values()]
     const worker = async (): Promise<void> => {
       for (let chain = queue.shift(); chain !== undefined; chain = queue.shift()) await this.#runChain(chain)
     }
     await Promise.all(Array.from({ length: Math.min(this.#parts.spec.concurrency, queue.length) }, worker))
+  }
+
+  async #runAll(indexes: readonly number[]): Promise<void> {
+    const signal = AbortSignal.any([this.#parts.signal(), this.#abort.signal])
+    const events = indexes.map((index) => this.#events[index]!)
+    const settled = await runBatch(this.#parts, this.#share, events, signal)
+    for (const [n, index] of indexes.entries()) {
+      const outcome = settled[n]!
+      this.#settled[index] = outcome !== 'unrun' && !outcome.ok && signal.aborted ? 'unrun' : outcome
+    }
+    this.#advanced?.()
   }
 
   async #runChain(chain: readonly number[]): Promise<void> {
@@ -193,7 +256,7 @@ class ExternalBatch {
     for (const index of chain) {
       if (failed || stopping.aborted || signal.aborted) this.#settled[index] = 'unrun'
       else {
-        const run = await runExternal(this.#parts, this.#events[index]!, 1, signal)
+        const run = await runExternal(this.#parts, this.#share, this.#events[index]!, 1, signal)
         failed = !run.ok
         // What fails because we stop has not failed: it runs again under the next owner.
         this.#settled[index] = failed && signal.aborted ? 'unrun' : run

@@ -311,7 +311,7 @@ export class Ownership {
         await cursors.revoke(session, spec.name)
         return
       }
-      await inbox.distrust(session, spec.name, source.name)
+      await inbox.distrust(session, spec.name, source.producer)
       const to = { position: 0, eventId: null, incarnation: lane.incarnation }
       const moves = [{ lane: lane.id.lane, epoch: lane.epoch, from: lane.position, to }]
       await cursors.move(session, lane.id, moves, { leaseMs: 0, stalls: 0 })

@@ -119,7 +119,7 @@ const redriveExternal = async (
   const skips = head === undefined || head.position > position || (await passedBefore(parts, share, row, head))
   const run = skips
     ? undefined
-    : await renewing(parts, share, lost, () => runExternal(parts, head, row.attempts + 1, signal))
+    : await renewing(parts, share, lost, () => runExternal(parts, share, head, row.attempts + 1, signal))
   if (signal.aborted) return
   const outcome =
     (scope: Scope): Run =>

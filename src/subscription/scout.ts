@@ -76,6 +76,6 @@ const rehearse = async (parts: SubscriptionParts, event: EventRecord): Promise<b
 const callAny = async (parts: SubscriptionParts, share: Share, events: readonly EventRecord[]): Promise<boolean> => {
   const lost = new AbortController()
   const signal = AbortSignal.any([parts.signal(), lost.signal])
-  const calls = () => Promise.all(events.map((event) => runExternal(parts, event, 1, signal)))
+  const calls = () => Promise.all(events.map((event) => runExternal(parts, share, event, 1, signal)))
   return (await renewing(parts, share, lost, calls)).some(({ ok }) => ok)
 }

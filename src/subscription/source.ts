@@ -6,8 +6,10 @@ import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.
 import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
 
 export interface EventSource {
-  /** The context whose log it is. */
+  /** The log that it reads, as cursors name it: a context, or what was received from one. */
   readonly name: string
+  /** The context that the events are of. */
+  readonly producer: string
   /** The stable id of the stream that inbox heads belong to; undefined for the own log, which needs no inbox. */
   readonly stream: string | undefined
   /** Grows when the log behind it may have become another: places in it must be checked again. */
@@ -49,6 +51,7 @@ export class Bell {
 /** A context's own log, as its own handlers read it. */
 export class OwnLog implements EventSource {
   readonly name: string
+  readonly producer: string
   readonly stream = undefined
   readonly report = undefined
   readonly #database: Database
@@ -64,6 +67,7 @@ export class OwnLog implements EventSource {
     readonly bell: Bell
   }) {
     this.name = parts.store.name
+    this.producer = parts.store.name
     this.#database = parts.database
     this.#store = parts.store
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))

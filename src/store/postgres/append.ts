@@ -88,7 +88,7 @@ const appendOne = (session: PostgresSession, one: Statement, event: EventRecord)
     [
       event.key,
       event.id,
-      String(slotOf(event.key)),
+      String(slotOf(event.laneKey)),
       event.type,
       String(event.version),
       event.text,
@@ -140,7 +140,7 @@ const valuesOf = (events: readonly EventRecord[]): readonly string[] => {
     plainArray(events.map(({ id }) => id)),
     textArray(events.map(({ key }) => key)),
     plainArray(later),
-    plainArray(events.map(({ key }) => slotOf(key))),
+    plainArray(events.map(({ laneKey }) => slotOf(laneKey))),
     textArray(events.map(({ type }) => type)),
     plainArray(events.map(({ version }) => version)),
     textArray(events.map(({ text }) => text)),

@@ -19,6 +19,7 @@ import { describe } from './describe.ts'
 import { diagnose } from './diagnose.ts'
 import type { PgClient, PgPool } from './driver.ts'
 import { codeOf, isConflict, ownError, storeError } from './errors.ts'
+import { createEarly } from './early.ts'
 import { createInbox } from './inbox.ts'
 import type { OwnTransaction } from './join/own-transaction.ts'
 import { createLog } from './log.ts'
@@ -175,6 +176,7 @@ export class PostgresDatabase implements Database {
       log: createLog(name, s),
       cursors: createCursors(s, this.owner, this.#environment),
       inbox: createInbox(s),
+      early: createEarly(s),
       parking: createParking(s),
       timers: createTimers(s),
       units: createUnits(s, this.#environment),

@@ -9,7 +9,16 @@ export const createInbox = (s: string): Inbox => {
     `SELECT key, sequence, event_id, incarnation FROM ${s}.inbox
      WHERE consumer = $1 AND source = $2 AND stream = $3 AND key = ANY ($4::text::text[])`,
   )
-  // In the order of the keys, as everything locks them.
+  // In the order of the keys, as everything locks them. One that is not there cannot be locked: it is made, and says nothing.
+  const make = statement(
+    `INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
+     SELECT $1, $2, $3, k, 0, '', '' FROM unnest($4::text::text[]) k ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING`,
+  )
+  const lock = statement(
+    `SELECT key, sequence, event_id, incarnation FROM ${s}.inbox
+     WHERE consumer = $1 AND source = $2 AND stream = $3 AND key = ANY ($4::text::text[]) ORDER BY key COLLATE "C" FOR UPDATE`,
+  )
+  // In the same order.
   const advance = statement(
     `INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
      SELECT $1, $2, $3, i.* FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::text[]) AS i (key, sequence, event_id, incarnation)
@@ -18,13 +27,22 @@ export const createInbox = (s: string): Inbox => {
      SET sequence = excluded.sequence, event_id = excluded.event_id, incarnation = excluded.incarnation`,
   )
   return {
-    heads: async (session, { consumer, source, stream }, keys) => {
-      const rows = await on(session).rows(heads, [consumer, source, stream, textArray(keys)])
+    heads: async (session, { consumer, source, stream }, keys, options) => {
+      const own = on(session)
+      const values = [consumer, source, stream, textArray(keys)]
+      if (options?.lock === true) await own.defer(make, values, () => {})
+      const rows = await own.rows(options?.lock === true ? lock : heads, values)
       return new Map(
-        rows.map(([key, sequence, eventId, incarnation]) => [
-          String(key),
-          { sequence: Number(sequence), eventId: String(eventId), incarnation: String(incarnation) },
-        ]),
+        rows.flatMap(([key, sequence, eventId, incarnation]) =>
+          Number(sequence) === 0
+            ? []
+            : [
+                [
+                  String(key),
+                  { sequence: Number(sequence), eventId: String(eventId), incarnation: String(incarnation) },
+                ] as const,
+              ],
+        ),
       )
     },
 

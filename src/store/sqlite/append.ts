@@ -111,7 +111,7 @@ const valuesOf = (events: readonly EventRecord[], from: number, count: number): 
       event.causationId ?? null,
       event.hopCount,
       event.traceparent ?? null,
-      slotOf(event.key),
+      slotOf(event.laneKey),
       event.timeMs,
     )
   }

@@ -12,6 +12,7 @@ import { Connection, SqliteSession } from './connection.ts'
 import { createCursors } from './cursors.ts'
 import { describe } from './describe.ts'
 import { isBusy, storeError } from './errors.ts'
+import { createEarly } from './early.ts'
 import { createInbox } from './inbox.ts'
 import { createLog } from './log.ts'
 import { migrate, pendingMigrations, prefixOf } from './migrate.ts'
@@ -148,6 +149,7 @@ export class SqliteDatabase implements Database {
       log: createLog(name, p),
       cursors: createCursors(p, this.owner, this.#environment),
       inbox: createInbox(p),
+      early: createEarly(p),
       parking: createParking(p),
       timers: createTimers(p),
       units: createUnits(p, this.#environment),

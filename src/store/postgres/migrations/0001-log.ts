@@ -144,6 +144,18 @@ CREATE TABLE ${s}.inbox (
   PRIMARY KEY (consumer, source, stream, key)
 ) WITH (fillfactor = 70);
 
+CREATE TABLE ${s}.early (
+  consumer text COLLATE "C" NOT NULL,
+  source text COLLATE "C" NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  sequence bigint NOT NULL,
+  reason text NOT NULL,
+  text text NOT NULL,
+  since_ms bigint NOT NULL,
+  PRIMARY KEY (consumer, source, stream, key, sequence)
+);
+
 CREATE TABLE ${s}.parked (
   consumer text COLLATE "C" NOT NULL,
   source text COLLATE "C" NOT NULL,

@@ -72,6 +72,18 @@ CREATE TABLE ${p}inbox (
   PRIMARY KEY (consumer, source, stream, key)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE ${p}early (
+  consumer TEXT NOT NULL,
+  source TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  key TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  text TEXT NOT NULL,
+  since_ms INTEGER NOT NULL,
+  PRIMARY KEY (consumer, source, stream, key, sequence)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE ${p}parked (
   consumer TEXT NOT NULL,
   source TEXT NOT NULL,

@@ -1,0 +1,95 @@
+/** A transport at work in one process: what its contexts publish goes out, what they consume comes in. */
+
+import type { ContextRuntime } from '../context/runtime.ts'
+import type { Environment } from '../core/environment.ts'
+import type { PublicEventDefinition } from '../event/definition.ts'
+import { type Origin, Receiver } from './receiver.ts'
+import type { OpenTransport, Receiving, Transport } from './transport.ts'
+
+/** What one context receives from another. */
+export interface Reception {
+  readonly runtime: ContextRuntime
+  readonly source: string
+  readonly definitions: readonly PublicEventDefinition[]
+  readonly origin: Origin | undefined
+}
+
+export interface CarrierParts {
+  readonly transport: Transport
+  readonly receptions: readonly Reception[]
+  readonly fromFirst: boolean
+  readonly environment: Environment
+  readonly warn: (what: string, error: unknown) => void
+}
+
+/** How long a gap is left to the transport before the producer's log is asked, and how often that is looked at. */
+const refillAfterMs = 2_000
+const refillEveryMs = 1_000
+/** Keys that are asked for at a time. */
+const refillKeys = 100
+
+export class Carrier {
+  readonly #parts: CarrierParts
+  readonly #receivers: readonly Receiver[]
+  #open: Promise<OpenTransport> | undefined
+  #receiving: Receiving[] = []
+  #ended = new AbortController()
+  #refilling: Promise<void> | undefined
+
+  constructor(parts: CarrierParts) {
+    this.#parts = parts
+    this.#receivers = parts.receptions.map((reception) => new Receiver({ ...reception, fromFirst: parts.fromFirst }))
+  }
+
+  /** The transport, connected at its first use. */
+  readonly opened = (): Promise<OpenTransport> => {
+    if (this.#open === undefined) {
+      const { transport, environment, warn } = this.#parts
+      const opening = transport.open({ environment, warn })
+      this.#open = opening
+      opening.catch(() => {
+        if (this.#open === opening) this.#open = undefined
+      })
+    }
+    return this.#open
+  }
+
+  async start(): Promise<void> {
+    const { receptions } = this.#parts
+    if (receptions.length === 0) return
+    this.#ended = new AbortController()
+    const open = await this.opened()
+    for (const [index, { source, runtime }] of receptions.entries())
+      this.#receiving.push(await open.receive({ context: source }, runtime.name, this.#receivers[index]!.take))
+    this.#refilling = this.#refill(this.#ended.signal)
+  }
+
+  async #refill(ended: AbortSignal): Promise<void> {
+    const { environment, warn, receptions } = this.#parts
+    while (!ended.aborted) {
+      await environment.sleep(refillEveryMs, ended)
+      for (const [index, receiver] of this.#receivers.entries())
+        try {
+          if (!ended.aborted) await receiver.refill(environment.now() - refillAfterMs, refillKeys)
+        } catch (error) {
+          warn(`what '${receptions[index]!.runtime.name}' has not received from '${receptions[index]!.source}'`, error)
+        }
+    }
+  }
+
+  /** Takes nothing more; what goes out is still sent. */
+  async rest(): Promise<void> {
+    this.#ended.abort()
+    const receiving = this.#receiving
+    this.#receiving = []
+    await Promise.all(receiving.map((each) => each[Symbol.asyncDispose]()))
+    await this.#refilling
+  }
+
+  async close(): Promise<void> {
+    await this.rest()
+    const open = await this.#open?.catch(() => undefined)
+    this.#open = undefined
+    await open?.[Symbol.asyncDispose]()
+  }
+}

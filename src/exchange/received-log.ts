@@ -1,0 +1,203 @@
+/**
+ * What a context has received from another one, as its handlers read it: entries of its own log, under keys of their own, seen
+ * again as the public events that they came as.
+ */
+
+import { readIn } from '../context/scope.ts'
+import { isPabalError, PabalError } from '../core/errors.ts'
+import type { EntryDefinition, PublicEventDefinition } from '../event/definition.ts'
+import { EventRecord, type StoredEvent } from '../event/envelope.ts'
+import { decodeJson, type JsonLimits } from '../event/json.ts'
+import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
+import { receivedKeyPrefix } from '../event/reserved.ts'
+import type { ContextStore, Database, Head, Session } from '../store/store.ts'
+import type { Bell, EventSource } from '../subscription/source.ts'
+import { publicStream } from './published-log.ts'
+
+/** Where a received event stands in its producer's stream; kept with the entry. */
+interface Place {
+  readonly sequence: number
+  readonly previous: number
+}
+
+/** The producer's keys have a space of their own: one that we use too is another key. */
+const storedKey = (source: string, key: string): string => `${receivedKeyPrefix}${source}:${key}`
+
+/** An event as an entry of the receiver's log. Its payload is checked when it is read, so that one that does not fit parks its key. */
+export const receivedRecord = (
+  definition: PublicEventDefinition,
+  source: string,
+  event: SequencedEvent,
+  nowMs: number,
+): EventRecord => {
+  const place: Place = { sequence: event.sequence, previous: event.previousSequence }
+  const record = new EventRecord(definition, source, {
+    id: event.id,
+    key: storedKey(source, event.key),
+    version: event.version,
+    text: event.text ?? 'null',
+    timeMs: event.timeMs ?? nowMs,
+    correlationId: event.correlationId ?? event.id,
+    causationId: event.causationId,
+    hopCount: event.hopCount ?? 0,
+    traceparent: event.traceparent,
+    metadataText: JSON.stringify(place),
+  })
+  // Lanes are by the key that handlers see.
+  record.laneKey = event.key
+  return record
+}
+
+export interface ReceivedLogParts {
+  /** The producing context. */
+  readonly source: string
+  readonly database: Database
+  readonly store: ContextStore
+  readonly definitions: readonly EntryDefinition[]
+  readonly limits: JsonLimits
+  readonly bell: Bell
+}
+
+const namePrefix = 'received/'
+const receivedName = (source: string): string => `${namePrefix}${source}`
+
+/** A cursor's source: not another context's log, but what was received from it. */
+export const isReceived = (source: string): boolean => source.startsWith(namePrefix)
+
+export class ReceivedLog implements EventSource {
+  readonly name: string
+  readonly producer: string
+  readonly stream = publicStream
+  readonly report = undefined
+  readonly #parts: ReceivedLogParts
+  readonly #definitions: ReadonlyMap<string, EntryDefinition>
+  readonly #types: readonly string[]
+
+  constructor(parts: ReceivedLogParts) {
+    this.name = receivedName(parts.source)
+    this.producer = parts.source
+    this.#parts = parts
+    this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
+    this.#types = [...this.#definitions.keys()]
+  }
+
+  get generation(): number {
+    return this.#parts.database.generation
+  }
+
+  #read<R>(fn: (session: Session) => R | Promise<R>): Promise<R> {
+    return readIn(this.#parts.database, fn)
+  }
+
+  /** Several producers may publish one type; only entries of ours are. */
+  #isOurs({ key }: StoredEvent): boolean {
+    return key.startsWith(storedKey(this.producer, ''))
+  }
+
+  #records(rows: readonly StoredEvent[]): EventRecord[] {
+    return rows.filter((row) => this.#isOurs(row)).map((row) => this.#record(row))
+  }
+
+  #record(row: StoredEvent): EventRecord {
+    const definition = this.#definitions.get(row.type)!
+    const key = row.key.slice(storedKey(this.producer, '').length)
+    const { data, failure } = this.#payload(definition, row, key)
+    const fields = {
+      id: row.id,
+      key,
+      version: row.version,
+      text: row.data,
+      timeMs: row.time_ms,
+      correlationId: row.correlation_id ?? row.id,
+      causationId: row.causation_id ?? undefined,
+      hopCount: row.hops,
+      traceparent: row.traceparent ?? undefined,
+      metadataText: null,
+    }
+    const record = new EventRecord(definition, this.producer, fields, data)
+    const place = placeOf(row)
+    record.position = row.position
+    record.sequence = place.sequence
+    record.previousSequence = place.previous
+    record.failure = failure
+    return record
+  }
+
+  #payload(definition: EntryDefinition, row: StoredEvent, key: string): { data?: unknown; failure?: Error } {
+    try {
+      const data = definition['~pabal'].parse(decodeJson(row.data, this.#parts.limits, row.type))
+      const own = definition['~pabal'].key(data)
+      if (own === key) return { data }
+      const detail = `${row.type} ${row.id}: it came with the key ${JSON.stringify(key)}, its payload says ${JSON.stringify(own)}`
+      return { failure: new PabalError('PABAL_PAYLOAD_INVALID', detail) }
+    } catch (error) {
+      return { failure: isPabalError(error) ? error : new PabalError('PABAL_PAYLOAD_INVALID', String(error)) }
+    }
+  }
+
+  head(): Promise<Head> {
+    return this.#read((session) => this.#parts.store.log.head(session))
+  }
+
+  async readAfter({
+    after,
+    lane,
+    limit,
+  }: Parameters<EventSource['readAfter']>[0]): ReturnType<EventSource['readAfter']> {
+    const { events, through } = await this.#read((session) =>
+      this.#parts.store.log.readAfter(session, { after, types: this.#types, lane, limit }),
+    )
+    return { events: this.#records(events), through }
+  }
+
+  readKey(key: string, from: number, limit: number): Promise<readonly EventRecord[]> {
+    return this.#read(async (session) => {
+      const own = await this.#ownSequence(session, key, from)
+      const rows = await this.#parts.store.log.readKey(session, storedKey(this.producer, key), {
+        from: own,
+        types: this.#types,
+        limit,
+      })
+      return this.#records(rows)
+    })
+  }
+
+  /** Both sequences go up together, and the producer's is never behind ours: what it did not publish has a number there. */
+  async #ownSequence(session: Session, key: string, from: number): Promise<number> {
+    let low = 1
+    let high = from
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const [row] = await this.#parts.store.log.readKey(session, storedKey(this.producer, key), {
+        from: middle,
+        limit: 1,
+      })
+      if (row === undefined || placeOf(row).sequence >= from) high = middle
+      else low = row.sequence + 1
+    }
+    return low
+  }
+
+  async identityAt(position: number): Promise<string | undefined> {
+    return (await this.#read((session) => this.#parts.store.log.at(session, position)))?.id
+  }
+
+  async identityOf(key: string, sequence: number): Promise<string | undefined> {
+    const [event] = await this.readKey(key, sequence, 1)
+    return event?.sequence === sequence ? event.id : undefined
+  }
+
+  count(after: number, lane?: Parameters<EventSource['count']>[1]): Promise<number> {
+    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane }))
+  }
+
+  oldest(): Promise<number> {
+    return this.#read((session) => this.#parts.store.log.oldest(session))
+  }
+
+  onAppend(listener: () => void): () => void {
+    return this.#parts.bell.onRing(listener)
+  }
+}
+
+const placeOf = ({ metadata }: StoredEvent): Place => JSON.parse(metadata!) as Place

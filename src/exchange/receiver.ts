@@ -1,0 +1,146 @@
+/**
+ * The receiver: what a transport brings is entered into the receiving context's own log, each event once and in the order of its
+ * key, and acknowledged when that is committed (P9). From there handlers take it as they take everything: a slow or failing one
+ * never keeps a message on the broker, and a redelivery finds the key's head moved.
+ */
+
+import type { ContextRuntime } from '../context/runtime.ts'
+import { isPabalError, PabalError } from '../core/errors.ts'
+import type { PublicEventDefinition } from '../event/definition.ts'
+import { fromJson, toJson } from '../event/cloudevents/structured.ts'
+import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
+import type { EventRecord } from '../event/envelope.ts'
+import type { EarlyEvent, InboxHead, InboxStream, Session } from '../store/store.ts'
+import { type Arrived, sort } from './arrival.ts'
+import { publicStream } from './published-log.ts'
+import { receivedRecord } from './received-log.ts'
+import type { Incoming, Taken } from './transport.ts'
+
+/** Not the name of any handler, so the place of what was received is nobody's but the receiver's. */
+const reception = ':received'
+
+/** The producer's log, where it can be reached: what a transport has lost is read there. */
+export interface Origin {
+  readKey(key: string, from: number, limit: number): Promise<readonly SequencedEvent[]>
+}
+
+export interface ReceiverParts {
+  readonly runtime: ContextRuntime
+  /** The producing context. */
+  readonly source: string
+  /** Public events that handlers of this context want; of all others only the place is noted. */
+  readonly definitions: readonly PublicEventDefinition[]
+  /** False: it has joined a channel that others have read before, and a key begins with the first event that comes. */
+  readonly fromFirst: boolean
+  readonly origin?: Origin | undefined
+}
+
+/** Events of one key that are read from the producer's log at a time. */
+const refillLimit = 500
+
+export class Receiver {
+  readonly #parts: ReceiverParts
+  readonly #stream: InboxStream
+  readonly #definitions: ReadonlyMap<string, PublicEventDefinition>
+
+  constructor(parts: ReceiverParts) {
+    this.#parts = parts
+    this.#stream = { consumer: reception, source: parts.source, stream: publicStream }
+    this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
+  }
+
+  /** One transaction for the batch. Rejects when nothing of it was stored. */
+  readonly take = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => {
+    const events: SequencedEvent[] = []
+    const taken = batch.map((incoming): Taken => {
+      try {
+        events.push(this.#read(incoming))
+        return undefined
+      } catch (error) {
+        if (!isPabalError(error)) throw error
+        return { refused: error }
+      }
+    })
+    if (events.length > 0) await this.#enter(events)
+    return taken
+  }
+
+  #read(incoming: Incoming): SequencedEvent {
+    const { runtime, source } = this.#parts
+    const event = receivedEvent(incoming.decode(runtime.limits))
+    const refuse = (reason: string) => new PabalError('PABAL_MESSAGE_INVALID', `${event.type} ${event.id}: ${reason}`)
+    if (!event.sequenced) throw refuse(`it has no place in a stream: ${event.missing.join(', ')}`)
+    if (event.context !== source) throw refuse(`it is of ${JSON.stringify(event.source)}, not of '${source}'`)
+    if (event.stream !== publicStream) throw refuse(`its stream is ${JSON.stringify(event.stream)}`)
+    if ((event.hopCount ?? 0) > runtime.limits.hops)
+      throw new PabalError('PABAL_HOP_LIMIT', `${event.type} ${event.id} is event ${event.hopCount} of its chain`)
+    return event
+  }
+
+  async #enter(events: readonly SequencedEvent[]): Promise<void> {
+    const { database } = this.#parts.runtime
+    await database.transaction((session) => this.#store(session, events))
+  }
+
+  async #store(session: Session, events: readonly SequencedEvent[]): Promise<void> {
+    const { runtime, source, fromFirst } = this.#parts
+    const { inbox, log, early } = runtime.contextStore
+    const keys = [...new Set(events.map(({ key }) => key))]
+    const heads = await inbox.heads(session, this.#stream, keys, { lock: true })
+    const waiting = await early.ofKeys(session, this.#stream, keys)
+    const arrived = new Map<string, Arrived[]>(keys.map((key) => [key, []]))
+    for (const { key, text } of waiting) arrived.get(key)!.push({ event: this.#again(text), early: true })
+    for (const event of events) arrived.get(event.key)!.push({ event, early: false })
+
+    const records: EventRecord[] = []
+    const advanced = new Map<string, InboxHead>()
+    const kept: EarlyEvent[] = []
+    const gone: { key: string; sequence: number }[] = []
+    for (const [key, of] of arrived) {
+      // Of what nobody here wants nothing is kept, and nothing can be wrong.
+      const isKnown = async ({ id, type }: SequencedEvent) =>
+        !this.#definitions.has(type) || (await log.byId(session, id)) !== undefined
+      const sorted = await sort(heads.get(key), of, { fromFirst, isKnown })
+      for (const { event } of sorted.next) {
+        const definition = this.#definitions.get(event.type)
+        if (definition !== undefined) records.push(receivedRecord(definition, source, event, runtime.environment.now()))
+      }
+      if (sorted.next.length > 0) advanced.set(key, sorted.head!)
+      for (const { event, early: before } of [...sorted.next, ...sorted.over])
+        if (before) gone.push({ key, sequence: event.sequence })
+      for (const { arrived: each, for: reason } of sorted.waiting)
+        if (!each.early) kept.push(this.#early(each.event, reason))
+    }
+    if (gone.length > 0) await early.remove(session, this.#stream, gone)
+    if (kept.length > 0) await early.put(session, this.#stream, kept)
+    if (advanced.size > 0) await inbox.advance(session, this.#stream, advanced)
+    if (records.length > 0) await log.append(session, records)
+  }
+
+  #early({ key, sequence, cloudEvent }: SequencedEvent, reason: string): EarlyEvent {
+    return { key, sequence, reason, text: toJson(cloudEvent), sinceMs: this.#parts.runtime.environment.now() }
+  }
+
+  #again(text: string): SequencedEvent {
+    return receivedEvent(fromJson(text, this.#parts.runtime.limits)) as SequencedEvent
+  }
+
+  /** Reads from the producer's log what keys have waited for since before that; how many keys went on. */
+  async refill(beforeMs: number, limit: number): Promise<number> {
+    const { runtime, origin } = this.#parts
+    if (origin === undefined) return 0
+    const { database, contextStore } = runtime
+    const overdue = await database.read((session) =>
+      contextStore.early.overdue(session, this.#stream, { reason: 'gap', beforeMs, limit }),
+    )
+    let filled = 0
+    for (const key of overdue) {
+      const heads = await database.read((session) => contextStore.inbox.heads(session, this.#stream, [key]))
+      const events = await origin.readKey(key, (heads.get(key)?.sequence ?? 0) + 1, refillLimit)
+      if (events.length === 0) continue
+      await this.#enter(events)
+      filled++
+    }
+    return filled
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * The relay: a subscription to a context's own log whose effect is to publish. One batch of a key is unconfirmed at a time, and
+ * behind one that failed nothing of its key counts as sent; so what arrives has repetitions, and no gaps.
+ */
+
+import type { DurableSpec } from '../context/handler.ts'
+import { type StreamPlace, toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
+import type { EventRecord } from '../event/envelope.ts'
+import type { Publication } from '../event/publication.ts'
+import { publicStream } from './published-log.ts'
+import type { OpenTransport, Outgoing } from './transport.ts'
+
+/** Events of one publish, and of one move of the cursor. */
+const batch = 500
+
+export const relayName = (transport: string): string => `relay-${transport}`
+
+export interface RelayOptions {
+  readonly context: string
+  readonly transport: string
+  readonly publications: readonly Publication[]
+  readonly opened: () => Promise<OpenTransport>
+}
+
+/** The relay of a context as a durable handler with external effects, from the beginning of the log. */
+export const relaySpec = ({ context, transport, publications, opened }: RelayOptions): DurableSpec => {
+  const handleBatch: NonNullable<DurableSpec['handleBatch']> = async (events, { signal, incarnation }) =>
+    (await opened()).publish(
+      { context },
+      events.map((event) => outgoing(event, incarnation)),
+      signal,
+    )
+  return {
+    kind: 'on',
+    phase: 'durable',
+    name: relayName(transport),
+    title: undefined,
+    definitions: publications.map(({ from }) => from),
+    effects: 'external',
+    handler: () => undefined,
+    handleBatch,
+    record: undefined,
+    // Nothing is given up: a broker that refuses a message may take it when somebody has seen to it.
+    retry: { attempts: 20, firstMs: 200, maxMs: 60_000 },
+    onExhausted: 'park',
+    startAt: 'beginning',
+    withinMs: undefined,
+    onLate: undefined,
+    batch,
+    lanes: undefined,
+    concurrency: 1,
+    timeoutMs: 30_000,
+  }
+}
+
+const outgoing = (event: EventRecord, incarnation: string): Outgoing => {
+  const place: StreamPlace = { stream: publicStream, incarnation, previousId: event.previousId }
+  return { key: event.key, id: event.id, event: toCloudEvent(event, { place }) }
+}

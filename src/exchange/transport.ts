@@ -1,0 +1,76 @@
+/**
+ * PORT of a transport: carries the public events of a context to other contexts. A transport promises little and says what; that
+ * each event arrives once and in the order of its key (P9) is the work of the relay before it and the receiver behind it. So an
+ * adapter is thin: it hands messages to a client and tells truly what became of them.
+ */
+
+import type { Environment } from '../core/environment.ts'
+import type { CloudEvent } from '../event/cloudevents/cloud-event.ts'
+import type { MessageLimits } from '../event/cloudevents/body.ts'
+
+/** What the adapter's contract suite holds it to. */
+export interface Traits {
+  /** Messages of one key that were published one after the other are received in that order, redeliveries aside. */
+  readonly ordered: boolean
+  /** `at-most-once`: what nobody receives at the moment is lost, and told as published. */
+  readonly delivery: 'at-least-once' | 'at-most-once'
+  /** The most that one message may have, attributes included. */
+  readonly messageBytes: number
+}
+
+/** All public events of one context: what its relay writes, and those who subscribe read. */
+export interface Channel {
+  readonly context: string
+}
+
+export interface Outgoing {
+  /** What order is kept for. */
+  readonly key: string
+  /** The same whenever the event is published; brokers may drop repetitions by it, nobody relies on that. */
+  readonly id: string
+  readonly event: CloudEvent
+}
+
+/** What became of one message; undefined: the broker has it, as safe as it keeps things. */
+export type Published = { readonly error: unknown } | undefined
+
+export interface Incoming {
+  /** Untrusted. @throws PABAL_MESSAGE_INVALID, PABAL_MESSAGE_TOO_LARGE, PABAL_PAYLOAD_TOO_LARGE, PABAL_PAYLOAD_TOO_DEEP */
+  decode(limits: MessageLimits): CloudEvent
+}
+
+/** What the receiver says of a message: it has it, or it is of no use to anyone. Either way it is not wanted again. */
+export type Taken = { readonly refused: Error } | undefined
+
+/**
+ * Takes a batch. When it rejects, none of it was taken, and the transport delivers all of it again after a while. It is called
+ * again only when the last call has ended.
+ */
+export type Take = (batch: readonly Incoming[]) => Promise<readonly Taken[]>
+
+/** Receiving; disposing takes no more, and waits for the batch that is under way. */
+export type Receiving = AsyncDisposable
+
+export interface OpenTransport extends AsyncDisposable {
+  /**
+   * Publishes messages, those of one key in the given order; one outcome for each. When one fails, later ones of its key may have
+   * been accepted: whoever asked publishes them again. Rejects when nothing is known of any.
+   */
+  publish(channel: Channel, messages: readonly Outgoing[], signal: AbortSignal): Promise<readonly Published[]>
+  /** `subscriber`: the consuming context. Its processes share the messages; each other subscriber gets them too. */
+  receive(channel: Channel, subscriber: string, take: Take): Promise<Receiving>
+}
+
+export interface TransportOptions {
+  readonly environment: Environment
+  /** Told of what an operator should know: a connection lost, a message that could not be read. */
+  readonly warn: (what: string, error: unknown) => void
+}
+
+/** A transport as a value; nothing is connected before `open`. */
+export interface Transport {
+  /** Part of the relay's name, so it never changes. */
+  readonly name: string
+  readonly traits: Traits
+  open(options: TransportOptions): Promise<OpenTransport>
+}

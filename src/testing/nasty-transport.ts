@@ -1,0 +1,235 @@
+/**
+ * A broker in memory that does all that brokers do to their users, by chance and a seed: it repeats messages, delays and reorders
+ * them as far as its traits allow, loses acknowledgements, accepts half of a batch, and loses messages where it may.
+ */
+
+import type { Environment } from '../core/environment.ts'
+import { kafka, nats } from '../event/cloudevents/binding.ts'
+import { fromMessage, type Message, toMessage } from '../event/cloudevents/message.ts'
+import type { Binding } from '../event/cloudevents/binding.ts'
+import type {
+  Channel,
+  Incoming,
+  OpenTransport,
+  Outgoing,
+  Published,
+  Receiving,
+  Take,
+  Traits,
+  Transport,
+} from '../exchange/transport.ts'
+
+export interface Nastiness {
+  /** Chances from 0 to 1, of each message or batch. */
+  readonly duplicates: number
+  /** A batch that was taken is delivered again, as if its acknowledgement had been lost. */
+  readonly lostAcks: number
+  /** A publish is refused from some message on, or for some keys; what stands behind may be accepted all the same. */
+  readonly partialFailures: number
+  /** A publish is accepted, and nobody is told. */
+  readonly lostConfirms: number
+  /** Only where delivery is at-most-once. */
+  readonly lost: number
+  readonly delayMsMax: number
+}
+
+export const nasty: Nastiness = {
+  duplicates: 0.1,
+  lostAcks: 0.1,
+  partialFailures: 0.15,
+  lostConfirms: 0.1,
+  lost: 0.05,
+  delayMsMax: 3,
+}
+export const kind: Nastiness = {
+  duplicates: 0,
+  lostAcks: 0,
+  partialFailures: 0,
+  lostConfirms: 0,
+  lost: 0,
+  delayMsMax: 0,
+}
+
+export interface NastyOptions {
+  readonly random: () => number
+  readonly traits?: Partial<Traits>
+  readonly faults?: Nastiness
+}
+
+interface Held {
+  readonly key: string
+  readonly message: Message
+  readonly binding: Binding
+}
+
+/** Messages of one subscriber, shared by its processes. */
+class Queue {
+  readonly messages: Held[] = []
+  #wake: (() => void) | undefined
+
+  add(messages: readonly Held[]): void {
+    this.messages.push(...messages)
+    this.#wake?.()
+  }
+
+  /** Resolves when something is there, or after a while. */
+  async filled(environment: Environment, ended: AbortSignal): Promise<void> {
+    if (this.messages.length > 0) return
+    const awake = new AbortController()
+    this.#wake = () => awake.abort()
+    await environment.sleep(50, AbortSignal.any([awake.signal, ended]))
+  }
+}
+
+const perBatch = 100
+
+/** The broker. It outlives the processes that connect to it through `transport`. */
+export class NastyBroker {
+  readonly #random: () => number
+  readonly #traits: Traits
+  #faults: Nastiness
+  readonly #kept = new Map<string, Held[]>()
+  readonly #queues = new Map<string, Map<string, Queue>>()
+  #down = false
+
+  constructor({ random, traits, faults = nasty }: NastyOptions) {
+    this.#random = random
+    this.#traits = { ordered: false, delivery: 'at-least-once', messageBytes: 1_048_576, ...traits }
+    this.#faults = faults
+  }
+
+  /** From now on it behaves so. */
+  set faults(faults: Nastiness) {
+    this.#faults = faults
+  }
+
+  /** Nothing is accepted and nothing delivered while it is down. */
+  set down(down: boolean) {
+    this.#down = down
+  }
+
+  /** Messages that nobody has taken yet. */
+  get waiting(): number {
+    return [...this.#queues.values()]
+      .flatMap((queues) => [...queues.values()])
+      .reduce((n, q) => n + q.messages.length, 0)
+  }
+
+  /** What came to the channel from somebody else. */
+  inject(channel: Channel, key: string, message: Message, binding: Binding = kafka): void {
+    this.#accept(channel, [{ key, message, binding }])
+  }
+
+  get transport(): Transport {
+    return {
+      name: 'nasty',
+      traits: this.#traits,
+      open: async ({ environment }): Promise<OpenTransport> => ({
+        publish: (channel, messages) => this.#publish(channel, messages, environment),
+        receive: async (channel, subscriber, take) => this.#receive(channel, subscriber, take, environment),
+        [Symbol.asyncDispose]: async () => {},
+      }),
+    }
+  }
+
+  #chance(of: number): boolean {
+    return this.#random() < of
+  }
+
+  async #pause(environment: Environment): Promise<void> {
+    const { delayMsMax } = this.#faults
+    if (delayMsMax > 0) await environment.sleep(this.#random() * delayMsMax)
+  }
+
+  async #publish(
+    channel: Channel,
+    messages: readonly Outgoing[],
+    environment: Environment,
+  ): Promise<readonly Published[]> {
+    await this.#pause(environment)
+    if (this.#down) throw new Error('the broker is down')
+    const refuses = this.#chance(this.#faults.partialFailures)
+    const accepted: Held[] = []
+    const outcomes = messages.map(({ key, event }): Published => {
+      if (refuses && this.#chance(0.3)) return { error: new Error('the broker refuses this one') }
+      const binding = this.#chance(0.5) ? kafka : nats
+      const mode = this.#chance(0.5) ? 'binary' : 'structured'
+      accepted.push({ key, message: toMessage(event, binding, mode), binding })
+      return undefined
+    })
+    this.#accept(channel, accepted)
+    await this.#pause(environment)
+    if (this.#chance(this.#faults.lostConfirms)) throw new Error('the connection was lost before the answer')
+    return outcomes
+  }
+
+  #accept(channel: Channel, messages: readonly Held[]): void {
+    const kept = this.#kept.get(channel.context) ?? []
+    this.#kept.set(channel.context, kept)
+    const stays = messages.filter(() => this.#traits.delivery !== 'at-most-once' || !this.#chance(this.#faults.lost))
+    kept.push(...stays)
+    for (const queue of this.#queues.get(channel.context)?.values() ?? []) queue.add(stays)
+  }
+
+  #queue({ context }: Channel, subscriber: string): Queue {
+    const queues = this.#queues.get(context) ?? new Map<string, Queue>()
+    this.#queues.set(context, queues)
+    let queue = queues.get(subscriber)
+    if (queue === undefined) {
+      queues.set(subscriber, (queue = new Queue()))
+      if (this.#traits.delivery === 'at-least-once') queue.add(this.#kept.get(context) ?? [])
+    }
+    return queue
+  }
+
+  #receive(channel: Channel, subscriber: string, take: Take, environment: Environment): Receiving {
+    const queue = this.#queue(channel, subscriber)
+    const ended = new AbortController()
+    const loop = async (): Promise<void> => {
+      while (!ended.signal.aborted) {
+        await queue.filled(environment, ended.signal)
+        await this.#pause(environment)
+        if (ended.signal.aborted || this.#down) continue
+        const batch = this.#nextOf(queue)
+        if (batch.length === 0) continue
+        let again = this.#chance(this.#faults.lostAcks)
+        try {
+          await take(batch.map((held) => incoming(held)))
+        } catch {
+          again = true
+          await environment.sleep(5, ended.signal)
+        }
+        if (again) queue.messages.unshift(...batch)
+      }
+    }
+    const running = loop()
+    return {
+      [Symbol.asyncDispose]: async () => {
+        ended.abort()
+        await running
+      },
+    }
+  }
+
+  /** The next messages, as many as chance has it; some of them twice, and in any order where none is promised. */
+  #nextOf(queue: Queue): Held[] {
+    const { messages } = queue
+    const count = Math.ceil(this.#random() * Math.min(perBatch, messages.length))
+    const batch: Held[] = []
+    for (let n = 0; n < count; n++) {
+      const at = this.#traits.ordered ? 0 : Math.floor(this.#random() * Math.min(messages.length, 4 * perBatch))
+      const [held] = messages.splice(at, 1)
+      batch.push(held!)
+      if (this.#chance(this.#faults.duplicates)) messages.push(held!)
+    }
+    return batch
+  }
+}
+
+const incoming = ({ message, binding }: Held): Incoming => ({
+  decode: (limits) => {
+    const decoded = fromMessage(message, binding, limits)
+    if (decoded.mode === 'batch') throw new Error('no batches are sent here')
+    return decoded.event
+  },
+})
