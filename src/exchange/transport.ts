@@ -5,6 +5,7 @@
  */
 
 import type { Environment } from '../core/environment.ts'
+import { PabalError } from '../core/errors.ts'
 import type { CloudEvent } from '../event/cloudevents/cloud-event.ts'
 import type { MessageLimits } from '../event/cloudevents/body.ts'
 
@@ -33,6 +34,18 @@ export interface Outgoing {
 
 /** What became of one message; undefined: the broker has it, as safe as it keeps things. */
 export type Published = { readonly error: unknown } | undefined
+
+/** For one that has more bytes than the transport carries. */
+export const tooLarge = (
+  { id }: Outgoing,
+  bytes: number,
+  { messageBytes }: Traits,
+): { readonly error: PabalError } => ({
+  error: new PabalError(
+    'PABAL_MESSAGE_TOO_LARGE',
+    `event ${id} has ${bytes} bytes as a message, ${messageBytes} are carried`,
+  ),
+})
 
 export interface Incoming {
   /** Untrusted. @throws PABAL_MESSAGE_INVALID, PABAL_MESSAGE_TOO_LARGE, PABAL_PAYLOAD_TOO_LARGE, PABAL_PAYLOAD_TOO_DEEP */

@@ -9,3 +9,10 @@ export {
   type StoreRule,
   type StoreUnderTest,
 } from './store-contract.ts'
+export { kind, nasty, NastyBroker, type Nastiness, type NastyOptions } from './nasty-transport.ts'
+export {
+  transportContract,
+  type TransportHarness,
+  type TransportRule,
+  type TransportUnderTest,
+} from './transport-contract.ts'

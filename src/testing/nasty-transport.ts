@@ -7,16 +7,17 @@ import type { Environment } from '../core/environment.ts'
 import { kafka, nats } from '../event/cloudevents/binding.ts'
 import { fromMessage, type Message, toMessage } from '../event/cloudevents/message.ts'
 import type { Binding } from '../event/cloudevents/binding.ts'
-import type {
-  Channel,
-  Incoming,
-  OpenTransport,
-  Outgoing,
-  Published,
-  Receiving,
-  Take,
-  Traits,
-  Transport,
+import {
+  type Channel,
+  type Incoming,
+  type OpenTransport,
+  type Outgoing,
+  type Published,
+  type Receiving,
+  type Take,
+  tooLarge,
+  type Traits,
+  type Transport,
 } from '../exchange/transport.ts'
 
 export interface Nastiness {
@@ -150,11 +151,15 @@ export class NastyBroker {
     if (this.#down) throw new Error('the broker is down')
     const refuses = this.#chance(this.#faults.partialFailures)
     const accepted: Held[] = []
-    const outcomes = messages.map(({ key, event }): Published => {
+    const outcomes = messages.map((outgoing): Published => {
+      const { key, event } = outgoing
       if (refuses && this.#chance(0.3)) return { error: new Error('the broker refuses this one') }
       const binding = this.#chance(0.5) ? kafka : nats
       const mode = this.#chance(0.5) ? 'binary' : 'structured'
-      accepted.push({ key, message: toMessage(event, binding, mode), binding })
+      const message = toMessage(event, binding, mode)
+      const bytes = bytesOf(message)
+      if (bytes > this.#traits.messageBytes) return tooLarge(outgoing, bytes, this.#traits)
+      accepted.push({ key, message, binding })
       return undefined
     })
     this.#accept(channel, accepted)
@@ -225,6 +230,9 @@ export class NastyBroker {
     return batch
   }
 }
+
+const bytesOf = ({ headers, body }: Message): number =>
+  Buffer.byteLength(JSON.stringify(headers)) + (body === null ? 0 : Buffer.byteLength(body))
 
 const incoming = ({ message, binding }: Held): Incoming => ({
   decode: (limits) => {
