@@ -2,6 +2,7 @@
 
 import { appendRules } from './store-contract/append.ts'
 import { cursorRules } from './store-contract/cursors.ts'
+import { earlyRules } from './store-contract/early.ts'
 import type { StoreRule } from './store-contract/fixture.ts'
 import { inboxRules } from './store-contract/inbox.ts'
 import { operatingRules } from './store-contract/operating.ts'
@@ -32,6 +33,7 @@ export const storeContract: readonly StoreRule[] = [
   ...cursorRules,
   ...wishRules,
   ...inboxRules,
+  ...earlyRules,
   ...parkingRules,
   ...timerRules,
   ...readerRules,

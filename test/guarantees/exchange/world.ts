@@ -9,8 +9,10 @@ import {
   type Exchange,
   publish,
   type PublicEventDefinition,
+  type Store,
 } from 'pabal'
-import { sqlite } from 'pabal/sqlite'
+import { type SqliteTx, sqlite } from 'pabal/sqlite'
+import type { DatabaseSync } from 'node:sqlite'
 import { over, type CarriedOptions } from '../../../src/exchange/exchange.ts'
 import type { Transport } from '../../../src/exchange/transport.ts'
 import { onTestFinished } from 'vitest'
@@ -58,7 +60,11 @@ export interface World {
   faults(): unknown
 }
 
+type SqliteStore = Store<SqliteTx, DatabaseSync>
+
 export interface ConsumerOptions {
+  /** Wraps the store, to take a guard out. */
+  readonly store?: (plain: SqliteStore) => SqliteStore
   readonly carried?: CarriedOptions
   /** Before each event. */
   readonly at?: (event: { readonly id: string; readonly key: string; readonly sequence: number }) => void
@@ -103,7 +109,7 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
           contexts: [context.with({ store: sqlite(path(name)) })],
         }),
       ),
-    consumer: (name, { carried, at } = {}) => {
+    consumer: (name, { carried, at, store = (plain: SqliteStore) => plain } = {}) => {
       const context = contextOf[name]!
       const handlers = producers.map(({ name: of, placedV1 }) =>
         context.consume(placedV1, of, (event, { tx }) => {
@@ -111,7 +117,7 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
           enter(tx, of, event)
         }),
       )
-      const bound = context.with({ store: sqlite(path(name)), prepare: prepareLedger, handlers })
+      const bound = context.with({ store: store(sqlite(path(name))), prepare: prepareLedger, handlers })
       return stopped(
         createApp({
           onWarning: () => {},

@@ -1,0 +1,112 @@
+/** Events that came early: stored until what is in front of them has come; and heads that are locked while it is decided. */
+
+import assert from 'node:assert/strict'
+import type { EarlyEvent, InboxHead } from '../../store/store.ts'
+import { pick, type StoreRule, rule } from './fixture.ts'
+
+const stream = { consumer: ':received', source: 'ordering', stream: 'public' }
+
+const early = (key: string, sequence: number, { sinceMs = 1_000, reason = 'gap' } = {}): EarlyEvent => ({
+  key,
+  sequence,
+  reason,
+  text: `{"이름":"${key} ${sequence} \\u0000"}`,
+  sinceMs,
+})
+
+const head = (sequence: number): InboxHead => ({ sequence, eventId: `event-${sequence}`, incarnation: 'one' })
+
+const seen = (events: readonly EarlyEvent[]) =>
+  events.map((event) => pick(event, 'key', 'sequence', 'reason', 'text', 'sinceMs'))
+
+export const earlyRules: readonly StoreRule[] = [
+  rule(
+    'what came early is there, key by key, in order of the sequences',
+    async ({ write, read, early: port }) => {
+      const put = [early('b', 9), early('주문', 3), early('b', 4), early('c', 1)]
+      await write((session) => port.put(session, stream, put))
+      assert.deepEqual(seen(await read((session) => port.ofKeys(session, stream, ['주문', 'b', 'none']))), [
+        early('b', 4),
+        early('b', 9),
+        early('주문', 3),
+      ])
+      assert.deepEqual(await read((session) => port.ofKeys(session, stream, [])), [])
+    },
+    'P9',
+  ),
+
+  rule('what came early twice is there once, as it came first', async ({ write, read, early: port }) => {
+    await write((session) => port.put(session, stream, [early('a', 2)]))
+    await write((session) => port.put(session, stream, [early('a', 2, { sinceMs: 5_000 }), early('a', 3)]))
+    assert.deepEqual(seen(await read((session) => port.ofKeys(session, stream, ['a']))), [early('a', 2), early('a', 3)])
+  }),
+
+  rule('what is removed is gone, and nothing else', async ({ write, read, early: port }) => {
+    const other = { ...stream, source: 'billing' }
+    for (const of of [stream, other])
+      await write((session) => port.put(session, of, [early('a', 2), early('a', 3), early('b', 2)]))
+    await write((session) =>
+      port.remove(session, stream, [
+        { key: 'a', sequence: 2 },
+        { key: 'b', sequence: 3 },
+      ]),
+    )
+    assert.deepEqual(seen(await read((session) => port.ofKeys(session, stream, ['a', 'b']))), [
+      early('a', 3),
+      early('b', 2),
+    ])
+    assert.equal((await read((session) => port.ofKeys(session, other, ['a', 'b']))).length, 3)
+  }),
+
+  rule('keys that have waited for too long are told, those that wait longest first', async (process) => {
+    const { write, read, early: port } = process
+    await write((session) =>
+      port.put(session, stream, [
+        early('new', 2, { sinceMs: 9_000 }),
+        early('old', 5, { sinceMs: 2_000 }),
+        early('older', 7, { sinceMs: 8_000 }),
+        early('older', 8, { sinceMs: 1_000 }),
+        early('diverged', 2, { sinceMs: 1, reason: 'diverged' }),
+      ]),
+    )
+    const overdue = (limit: number) =>
+      read((session) => port.overdue(session, stream, { reason: 'gap', beforeMs: 5_000, limit }))
+    assert.deepEqual(await overdue(10), ['older', 'old'])
+    assert.deepEqual(await overdue(1), ['older'])
+    const counts = await read((session) => port.count(session, stream))
+    assert.deepEqual(
+      counts.map((row) => pick(row, 'reason', 'events', 'keys')),
+      [
+        { reason: 'diverged', events: 1, keys: 1 },
+        { reason: 'gap', events: 4, keys: 3 },
+      ],
+    )
+  }),
+
+  rule(
+    'who locks heads sees those of whoever had them before, also where there were none',
+    async (process, another) => {
+      const second = await another()
+      const entered: number[] = []
+      /** Reads the head of the key, and moves it on by one. */
+      const next = ({ write, inbox }: typeof process): Promise<void> =>
+        write(async (session) => {
+          const heads = await inbox.heads(session, stream, ['a', '주문'], { lock: true })
+          const sequence = (heads.get('a')?.sequence ?? 0) + 1
+          entered.push(sequence)
+          await inbox.advance(session, stream, new Map([['a', head(sequence)]]))
+        })
+      await Promise.all(Array.from({ length: 20 }, (_, n) => next(n % 2 === 0 ? process : second)))
+      assert.deepEqual(
+        entered.toSorted((a, b) => a - b),
+        Array.from({ length: 20 }, (_, n) => n + 1),
+      )
+      const heads = await process.read((session) => process.inbox.heads(session, stream, ['a', '주문']))
+      assert.deepEqual(
+        [...heads].map(([key, { sequence }]) => [key, sequence]),
+        [['a', 20]],
+      )
+    },
+    'P9',
+  ),
+]
