@@ -16,8 +16,8 @@ import { publicStream } from './published-log.ts'
 import { receivedRecord } from './received-log.ts'
 import type { Incoming, Taken } from './transport.ts'
 
-/** Not the name of any handler, so the place of what was received is nobody's but the receiver's. */
-const reception = ':received'
+/** Where what was received from a context stands; not the name of any handler, so the place is nobody's but the receiver's. */
+export const receptionOf = (source: string): InboxStream => ({ consumer: ':received', source, stream: publicStream })
 
 /** The producer's log, where it can be reached: what a transport has lost is read there. */
 export interface Origin {
@@ -45,7 +45,7 @@ export class Receiver {
 
   constructor(parts: ReceiverParts) {
     this.#parts = parts
-    this.#stream = { consumer: reception, source: parts.source, stream: publicStream }
+    this.#stream = receptionOf(parts.source)
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
   }
 

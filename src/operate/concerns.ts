@@ -33,6 +33,8 @@ const warning = (...args: Parameters<typeof problem>): ReturnType<Judge> => ({ .
 
 const addressOf = ({ context, consumer }: ConsumerStatus): string => `${context}/${consumer}`
 
+const producerOf = ({ source }: ConsumerStatus): string => source.slice(source.indexOf('/') + 1)
+
 const behind = ({ waiting }: ConsumerStatus): string =>
   waiting === 0 ? '' : `, ${many(waiting, 'event')} ${waiting === 1 ? 'waits' : 'wait'} behind`
 
@@ -62,6 +64,24 @@ const judges: readonly Judge[] = [
           `pabal dead list --consumer ${addressOf(status)}`,
         )
       : undefined,
+  (status) => {
+    const found = status.early.find(({ reason }) => reason === 'diverged')
+    if (found === undefined) return undefined
+    const detail = `${many(found.events, 'event')} of ${many(found.keys, 'key')} from '${producerOf(status)}' ${found.events === 1 ? 'is' : 'are'} of another history than what was received: its log was restored`
+    return problem(
+      'another history',
+      detail,
+      undefined,
+      'compare the keys with the log of the producer; all others go on',
+    )
+  },
+  (status) => {
+    const found = status.early.find(({ reason }) => reason === 'gap')
+    if (found === undefined) return undefined
+    const detail = `${many(found.events, 'event')} of ${many(found.keys, 'key')} from '${producerOf(status)}' ${found.events === 1 ? 'waits' : 'wait'} for what has not come`
+    const remedy = "name the producer's database in `origins`, or let its relay publish again"
+    return warning('not received', detail, undefined, remedy)
+  },
   (status, limits) =>
     status.waiting > limits.parkedPerConsumer || status.mostWaiting > limits.parkedPerKey
       ? problem(

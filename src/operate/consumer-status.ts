@@ -3,6 +3,8 @@
 import type { EntryDefinition } from '../event/definition.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { ConsumerRow, CursorRow } from '../store/store.ts'
+import { isReceived } from '../exchange/received-log.ts'
+import { receptionOf } from '../exchange/receiver.ts'
 import type { EventSource } from '../subscription/source.ts'
 import type { Subscription } from '../subscription/subscription.ts'
 import { countLate, oldestUnhandled } from './lag.ts'
@@ -65,6 +67,15 @@ export interface ConsumerStatus {
   /** Behind the one key that holds up most. */
   readonly mostWaiting: number
   readonly skipped: number
+  /** What a transport has brought from the producer and cannot be handed over; of all consumers of the context alike. */
+  readonly early: readonly EarlyStatus[]
+}
+
+/** `gap`: something in front of them has not come. `diverged`: they are of another history than what was received. */
+export interface EarlyStatus {
+  readonly reason: 'gap' | 'diverged'
+  readonly events: number
+  readonly keys: number
 }
 
 export const consumerStatuses = async (operated: Operated, context: OperatedContext): Promise<ConsumerStatus[]> => {
@@ -111,7 +122,8 @@ const statusOf = async (
   const lanes = cursors.filter((cursor) => cursor.consumer === consumer && cursor.source === source)
   const { spec, source: log } = subscription ?? {}
   const parked = await parkedOf(context, consumer, source)
-  const sourceLog = logs.find((known) => known.context === source)
+  // What was received stands in the own log.
+  const sourceLog = logs.find((known) => known.context === (isReceived(source) ? context.context : source))
   const oldest =
     sourceLog === undefined
       ? undefined
@@ -147,7 +159,13 @@ const statusOf = async (
         : await countLate(context, consumer, log, lanes, row?.lanes ?? 1, nowMs - spec.withinMs),
     ...parked,
     skipped: row?.skipped ?? 0,
+    early: log === undefined || !isReceived(source) ? [] : await earlyOf(context, log.producer),
   }
+}
+
+const earlyOf = async ({ database, store }: OperatedContext, producer: string): Promise<readonly EarlyStatus[]> => {
+  const found = await database.read((session) => store.early.count(session, receptionOf(producer)))
+  return found as readonly EarlyStatus[]
 }
 
 const stateOf = (row: ConsumerRow | undefined, lanes: readonly CursorRow[]): ConsumerState => {
