@@ -2,6 +2,7 @@
 
 import { copyFile, rm } from 'node:fs/promises'
 import { type App, systemEnvironment } from 'pabal'
+import { operate, statusOf } from 'pabal/operate'
 import { sqlite } from 'pabal/sqlite'
 import { expect, test } from 'vitest'
 import { kind, NastyBroker } from '../../../src/testing/nasty-transport.ts'
@@ -68,5 +69,7 @@ test.each([
     await eventually('the others go on', () => shipped().length === expected.length && early().length === wait.length)
     expect(shipped()).toEqual(expected)
     expect(early()).toEqual(wait.map((sequence) => ({ key: 'lost', sequence, reason: 'diverged' })))
+    const { concerns } = await statusOf(await operate(consumer))
+    expect(concerns.map(({ title }) => title)).toContain('another history')
   },
 )
