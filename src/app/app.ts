@@ -221,7 +221,7 @@ class RunningApp {
     await this.#nameOrphans(opened)
     for (const subscription of opened.subscriptions) subscription.run()
     for (const broadcast of opened.broadcasts) await broadcast.run()
-    await opened.carrier?.start()
+    opened.carrier?.start()
     this.#retaining = new AbortController()
     void this.#retain(opened, this.#retaining.signal)
   }

@@ -1,7 +1,8 @@
 /** A transport at work in one process: what its contexts publish goes out, what they consume comes in. */
 
 import type { ContextRuntime } from '../context/runtime.ts'
-import type { Environment } from '../core/environment.ts'
+import { backoffMs, type Environment } from '../core/environment.ts'
+import { describeError } from '../core/errors.ts'
 import type { PublicEventDefinition } from '../event/definition.ts'
 import { type Origin, Receiver } from './receiver.ts'
 import type { OpenTransport, Receiving, Transport } from './transport.ts'
@@ -34,7 +35,7 @@ export class Carrier {
   #open: Promise<OpenTransport> | undefined
   #receiving: Receiving[] = []
   #ended = new AbortController()
-  #refilling: Promise<void> | undefined
+  #running: Promise<void>[] = []
 
   constructor(parts: CarrierParts) {
     this.#parts = parts
@@ -54,14 +55,31 @@ export class Carrier {
     return this.#open
   }
 
-  async start(): Promise<void> {
+  /** Begins to receive; a broker that is not there now is asked again, and holds nothing up but what it would bring. */
+  start(): void {
     const { receptions } = this.#parts
     if (receptions.length === 0) return
     this.#ended = new AbortController()
-    const open = await this.opened()
-    for (const [index, { source, runtime }] of receptions.entries())
-      this.#receiving.push(await open.receive({ context: source }, runtime.name, this.#receivers[index]!.take))
-    this.#refilling = this.#refill(this.#ended.signal)
+    const { signal } = this.#ended
+    this.#running = [...receptions.map((_, index) => this.#receive(index, signal)), this.#refill(signal)]
+  }
+
+  async #receive(index: number, ended: AbortSignal): Promise<void> {
+    const { environment, warn, receptions } = this.#parts
+    const { source, runtime } = receptions[index]!
+    for (let failures = 0, told = ''; !ended.aborted; )
+      try {
+        const open = await this.opened()
+        const receiving = await open.receive({ context: source }, runtime.name, this.#receivers[index]!.take)
+        this.#receiving.push(receiving)
+        return
+      } catch (error) {
+        if (ended.aborted) return
+        // Said once, not with each attempt.
+        if (told !== describeError(error)) warn(`receiving from '${source}' for '${runtime.name}'`, error)
+        told = describeError(error)
+        await environment.sleep(backoffMs(++failures, 50, 5_000, environment.random), ended)
+      }
   }
 
   async #refill(ended: AbortSignal): Promise<void> {
@@ -80,10 +98,11 @@ export class Carrier {
   /** Takes nothing more; what goes out is still sent. */
   async rest(): Promise<void> {
     this.#ended.abort()
+    await Promise.all(this.#running)
+    this.#running = []
     const receiving = this.#receiving
     this.#receiving = []
     await Promise.all(receiving.map((each) => each[Symbol.asyncDispose]()))
-    await this.#refilling
   }
 
   async close(): Promise<void> {
