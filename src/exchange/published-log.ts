@@ -25,9 +25,17 @@ export interface PublishedLogParts {
   readonly unsorted?: boolean
 }
 
+/** Keys that are remembered by what was read of them last. */
+const seenKeysMax = 10_000
+
 interface Before {
   readonly sequence: number
   readonly id: string | undefined
+}
+
+interface Seen {
+  readonly sequence: number
+  readonly published: Before
 }
 
 export class PublishedLog implements EventSource {
@@ -107,17 +115,35 @@ export class PublishedLog implements EventSource {
 
   async #publish(session: Session, rows: readonly StoredEvent[]): Promise<EventRecord[]> {
     const published: EventRecord[] = []
-    const last = new Map<string, Before>()
+    const seen = this.#seenKeys()
     for (const row of rows) {
       const event = this.#map(row)
-      if (event === undefined) continue
-      const before = last.get(row.key) ?? (await this.#previous(session, row))
-      event.previousSequence = before.sequence
-      event.previousId = before.id
-      last.set(row.key, { sequence: row.sequence, id: row.id })
-      published.push(event)
+      const last = seen.get(row.key)
+      // The next of its key: nothing of it was left out, whoever has read what is between.
+      const before = last?.sequence === row.sequence - 1 ? last.published : await this.#previous(session, row)
+      if (event !== undefined) {
+        event.previousSequence = before.sequence
+        event.previousId = before.id
+        published.push(event)
+      }
+      seen.delete(row.key)
+      seen.set(row.key, {
+        sequence: row.sequence,
+        published: event === undefined ? before : { sequence: row.sequence, id: row.id },
+      })
+      if (seen.size > seenKeysMax) seen.delete(seen.keys().next().value!)
     }
     return published
+  }
+
+  /** The last event of each key that was read here, and what of the key was published up to there. */
+  readonly #seen = new Map<string, Seen>()
+  #seenGeneration: number | undefined
+
+  #seenKeys(): Map<string, Seen> {
+    if (this.#seenGeneration !== this.generation) this.#seen.clear()
+    this.#seenGeneration = this.generation
+    return this.#seen
   }
 
   /** What was published before this one on the key: sequence 0 when nothing was, no id when it is not there any more. */
