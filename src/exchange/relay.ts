@@ -4,6 +4,8 @@
  */
 
 import type { DurableSpec } from '../context/handler.ts'
+import { giveUp } from '../context/retry.ts'
+import { isPabalError } from '../core/errors.ts'
 import { type StreamPlace, toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Publication } from '../event/publication.ts'
@@ -40,8 +42,14 @@ export const relaySpec = ({ context, transport, publications, opened }: RelayOpt
     handler: () => undefined,
     handleBatch,
     record: undefined,
-    // Nothing is given up: a broker that refuses a message may take it when somebody has seen to it.
-    retry: { attempts: 20, firstMs: 200, maxMs: 60_000 },
+    // A broker that refuses a message may take it later; what no broker will take waits for a person at once.
+    retry: {
+      attempts: Number.MAX_SAFE_INTEGER,
+      firstMs: 200,
+      maxMs: 60_000,
+      decide: (error) =>
+        isPabalError(error) && !error.retryable ? giveUp('it cannot be published', error) : undefined,
+    },
     onExhausted: 'park',
     startAt: 'beginning',
     withinMs: undefined,

@@ -4,7 +4,7 @@
  */
 
 import type { Scope } from '../context/scope.ts'
-import { PabalError } from '../core/errors.ts'
+import { describeError, PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { type Admission, Admissions, runWith } from './admission.ts'
@@ -69,7 +69,18 @@ export const runExternal = async (
   }
 }
 
-/** The same for a handler of batches. Behind a failure of a key nothing of it counts as run. */
+/** A handler of batches knows nothing of any event: that is no event's failure, and the whole is tried again. */
+class NothingKnown extends Error {
+  constructor(cause: unknown) {
+    super(describeError(cause), { cause })
+    this.name = 'NothingKnown'
+  }
+}
+
+/**
+ * The same for a handler of batches. Behind a failure of a key nothing of it counts as run.
+ * @throws NothingKnown
+ */
 const runBatch = async (
   parts: SubscriptionParts,
   share: Share,
@@ -89,20 +100,17 @@ const runBatch = async (
     return !broken.has(key)
   })
   const { handleBatch } = parts.spec
-  let thrown: { readonly error: unknown } | undefined
   const outcomes = new Map<EventRecord, { readonly error: unknown } | undefined>()
-  try {
-    if (sound.length > 0) {
-      const given = await inTime(parts, sound[0]!, signal, (bounded) =>
-        handleBatch!(sound, { signal: bounded, incarnation: share.incarnation }),
-      )
-      for (const [index, event] of sound.entries()) outcomes.set(event, given[index])
-    }
-  } catch (error) {
-    thrown = { error }
+  if (sound.length > 0) {
+    const given = await inTime(parts, sound[0]!, signal, (bounded) =>
+      handleBatch!(sound, { signal: bounded, incarnation: share.incarnation }),
+    ).catch((error: unknown) => {
+      throw new NothingKnown(error)
+    })
+    for (const [index, event] of sound.entries()) outcomes.set(event, given[index])
   }
   return events.map((event) => {
-    const outcome = event.failure !== undefined ? { error: event.failure } : (thrown ?? outcomes.get(event))
+    const outcome = event.failure !== undefined ? { error: event.failure } : outcomes.get(event)
     if (outcome !== undefined) return fail(event, outcome.error)
     return failed.has(event.key) ? 'unrun' : { ok: true, result: undefined }
   })
@@ -184,6 +192,7 @@ class ExternalBatch {
   readonly #settled: (Settled | undefined)[]
   readonly #abort = new AbortController()
   #advanced: (() => void) | undefined
+  #broken: { readonly error: unknown } | undefined
 
   constructor(parts: SubscriptionParts, share: Share, events: readonly EventRecord[], end: Place) {
     this.#parts = parts
@@ -241,7 +250,10 @@ class ExternalBatch {
   async #runAll(indexes: readonly number[]): Promise<void> {
     const signal = AbortSignal.any([this.#parts.signal(), this.#abort.signal])
     const events = indexes.map((index) => this.#events[index]!)
-    const settled = await runBatch(this.#parts, this.#share, events, signal)
+    const settled = await runBatch(this.#parts, this.#share, events, signal).catch((error: unknown) => {
+      this.#broken = { error }
+    })
+    if (settled === undefined) return this.#advanced?.()
     for (const [n, index] of indexes.entries()) {
       const outcome = settled[n]!
       this.#settled[index] = outcome !== 'unrun' && !outcome.ok && signal.aborted ? 'unrun' : outcome
@@ -267,10 +279,12 @@ class ExternalBatch {
 
   /** Resolves when the outcome of an event is known. */
   async #known(index: number): Promise<void> {
-    while (this.#settled[index] === undefined)
+    while (this.#settled[index] === undefined) {
+      if (this.#broken !== undefined) throw this.#broken.error
       await new Promise<void>((resolve) => {
         this.#advanced = resolve
       })
+    }
   }
 
   async #commitInOrder(): Promise<BatchResult> {
