@@ -39,7 +39,7 @@ export type TransportRule = ContractTest<TransportHarness>
 interface Bench {
   readonly under: TransportUnderTest
   readonly channel: Channel
-  open(): Promise<OpenTransport>
+  readonly open: () => Promise<OpenTransport>
 }
 
 const waitMs = 20_000

@@ -57,7 +57,7 @@ export interface World {
   /** Every consumer has applied all there is, or it says what is missing. */
   settled(withinMs?: number): Promise<void>
   /** Whatever happened, nothing was lost, done twice, or out of order; and nothing is left behind in an inbox. */
-  faults(): unknown
+  faults(): ReadonlyMap<string, unknown>
 }
 
 type SqliteStore = Store<SqliteTx, DatabaseSync>
@@ -70,8 +70,11 @@ export interface ConsumerOptions {
   readonly at?: (event: { readonly id: string; readonly key: string; readonly sequence: number }) => void
 }
 
-export const wholeWorld: unknown = Object.fromEntries(
-  consumers.flatMap((name) => [...producers.map(({ name: of }) => [`${name} of ${of}`, none]), [`${name} early`, []]]),
+export const wholeWorld: ReadonlyMap<string, unknown> = new Map(
+  consumers.flatMap((name): [string, unknown][] => [
+    ...producers.map(({ name: of }): [string, unknown] => [`${name} of ${of}`, none]),
+    [`${name} early`, []],
+  ]),
 )
 
 export const exchangeWorld = async (transport: Transport): Promise<World> => {
@@ -87,16 +90,16 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
   const ledger: World['ledger'] = (name, { name: of }) => ledgerOf(path(name), of)
   const published: World['published'] = ({ name }) =>
     rowsOf(path(name), `SELECT * FROM pabal_${name}_event WHERE type = ? ORDER BY position`, `${name}.order-placed`)
-  const faults = (): Record<string, unknown> =>
-    Object.fromEntries(
-      consumers.flatMap((name) => [
-        ...producers.map((producer) => [
-          `${name} of ${producer.name}`,
-          violations(ledger(name, producer), published(producer)),
-        ]),
-        [`${name} early`, rowsOf(path(name), `SELECT source, key, sequence, reason FROM pabal_${name}_early LIMIT 3`)],
-      ]),
-    )
+  const faults = (): ReadonlyMap<string, unknown> => {
+    const found = new Map<string, unknown>()
+    for (const name of consumers) {
+      for (const producer of producers)
+        found.set(`${name} of ${producer.name}`, violations(ledger(name, producer), published(producer)))
+      const early = `SELECT source, key, sequence, reason FROM pabal_${name}_early LIMIT 3`
+      found.set(`${name} early`, rowsOf(path(name), early))
+    }
+    return found
+  }
   return {
     folder,
     path,
