@@ -30,7 +30,22 @@ export type { Envelope, EnvelopeOf, Raised, RaisedOf } from './event/envelope.ts
 export type { Publication } from './event/publication.ts'
 export { publish } from './event/publication.ts'
 export type { Json, JsonSchema } from './event/schema.ts'
-export type { Exchange } from './exchange/exchange.ts'
+export type { CarriedOptions, Exchange } from './exchange/exchange.ts'
+export { over } from './exchange/exchange.ts'
 export { inProcess } from './exchange/in-process/in-process.ts'
 export { sharedStore } from './exchange/shared-store/shared-store.ts'
+export type {
+  Channel,
+  Incoming,
+  OpenTransport,
+  Outgoing,
+  Published,
+  Receiving,
+  Take,
+  Taken,
+  Traits,
+  Transport,
+  TransportOptions,
+} from './exchange/transport.ts'
+export { tooLarge } from './exchange/transport.ts'
 export type { Store } from './store/store.ts'

@@ -1,7 +1,8 @@
 /** The shop as an app: the only place that knows all contexts, where their databases are, and what is outside. */
 
 import { join } from 'node:path'
-import { type App, type AppOptions, createApp, inProcess } from 'pabal'
+import { type App, type AppOptions, createApp, type Exchange, inProcess } from 'pabal'
+import { published } from './contracts/published.ts'
 import { type Databases, files } from './databases.ts'
 import { createDeliveryProcess, type DeliveryProcess, type DeliveryService } from './delivery-process.ts'
 import { type AddressService, createAddressService } from './delivery/address-service.ts'
@@ -32,6 +33,10 @@ export interface ShopOptions extends Pick<AppOptions, 'onWarning'> {
   readonly databases?: Databases | undefined
   /** A delivery service that runs elsewhere. Default: a process of this shop. */
   readonly deliveryService?: DeliveryService | undefined
+  /** Only these contexts, by name; the others run elsewhere. Default: all. */
+  readonly contexts?: readonly string[] | undefined
+  /** What goes between them and the others. `from`: what the others publish. Default: nothing is elsewhere. */
+  readonly exchange?: ((from: typeof published) => Exchange) | undefined
   /** The order whose shipping fails. */
   readonly failKey?: string | undefined
   /** How slow the external delivery service is, in milliseconds. Default 0. */
@@ -64,22 +69,25 @@ export function createShop(options: ShopOptions): Shop {
   const { deliveryService = deliveryProcess } = options
   const addressService = createAddressService(() => deliveryService.url())
 
+  const all = {
+    ordering: ordering.with({ ...databases.of('ordering', createOrderingTables), handlers: orderingHandlers }),
+    payment: payment.with({ ...databases.of('payment', createPaymentTables), handlers: paymentHandlers }),
+    warehouse: warehouse.with({ ...databases.of('warehouse', createWarehouseTables), handlers: warehouseHandlers }),
+    delivery: delivery.with({
+      ...databases.of('delivery', createDeliveryTables),
+      handlers: [shipOrder(failKey), forwardAddress(addressService)],
+    }),
+    notification: notification.with({
+      ...databases.of<Record<never, never>>('notification'),
+      handlers: [composeNotification, sendNotification(notifications)],
+    }),
+    reporting: reporting.with({ ...databases.of('reporting', createReportingTables), handlers: [addUpSales] }),
+  }
+  const { contexts: here = Object.keys(all), exchange = () => inProcess() } = options
+  const elsewhere = Object.entries(published).filter(([context]) => !here.includes(context))
   const app = createApp({
-    contexts: [
-      ordering.with({ ...databases.of('ordering', createOrderingTables), handlers: orderingHandlers }),
-      payment.with({ ...databases.of('payment', createPaymentTables), handlers: paymentHandlers }),
-      warehouse.with({ ...databases.of('warehouse', createWarehouseTables), handlers: warehouseHandlers }),
-      delivery.with({
-        ...databases.of('delivery', createDeliveryTables),
-        handlers: [shipOrder(failKey), forwardAddress(addressService)],
-      }),
-      notification.with({
-        ...databases.of<Record<never, never>>('notification'),
-        handlers: [composeNotification, sendNotification(notifications)],
-      }),
-      reporting.with({ ...databases.of('reporting', createReportingTables), handlers: [addUpSales] }),
-    ],
-    exchange: inProcess(),
+    contexts: Object.entries(all).flatMap(([context, bound]) => (here.includes(context) ? [bound] : [])),
+    exchange: exchange(Object.fromEntries(elsewhere)),
     limits: { payloadBytes },
     ...(onWarning === undefined ? {} : { onWarning }),
   })
