@@ -98,11 +98,20 @@ export class PublishedLog implements EventSource {
     const publications = this.#byType.get(row.type)!
     const event = recordOf(publications[0]!.from, this.name, row)
     try {
+      let published: EventRecord | undefined
       for (const publication of publications) {
-        const published = toPublic(publication, event, this.#parts.limits)
-        if (published !== undefined) return published
+        const form = toPublic(publication, event, this.#parts.limits)
+        if (form === undefined) continue
+        // A consumer that reads here takes the form that it wants. What is carried has one place in its stream, for one form.
+        if (this.#parts.unsorted !== true) return form
+        if (published !== undefined)
+          throw new PabalError(
+            'PABAL_PUBLICATION_FAILED',
+            `${row.type} ${row.id} is published as ${published.type} and as ${form.type}; a transport carries one of them`,
+          )
+        published = form
       }
-      return undefined
+      return published
     } catch (error) {
       const broken = recordOf(publications[0]!.to, this.name, row)
       broken.failure =

@@ -59,7 +59,7 @@ export interface ReceivedLogParts {
 }
 
 const namePrefix = 'received/'
-const receivedName = (source: string): string => `${namePrefix}${source}`
+export const receivedName = (source: string): string => `${namePrefix}${source}`
 
 /** A cursor's source: not another context's log, but what was received from it. */
 export const isReceived = (source: string): boolean => source.startsWith(namePrefix)
@@ -201,3 +201,13 @@ export class ReceivedLog implements EventSource {
 }
 
 const placeOf = ({ metadata }: StoredEvent): Place => JSON.parse(metadata!) as Place
+
+/** Whose event an entry is, and where it stands there; undefined for an event of the log's own context. */
+export const receivedFrom = (
+  row: StoredEvent,
+): { readonly source: string; readonly key: string; readonly sequence: number } | undefined => {
+  if (!row.key.startsWith(receivedKeyPrefix)) return undefined
+  const rest = row.key.slice(receivedKeyPrefix.length)
+  const end = rest.indexOf(':')
+  return { source: rest.slice(0, end), key: rest.slice(end + 1), sequence: placeOf(row).sequence }
+}

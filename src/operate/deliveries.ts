@@ -1,5 +1,6 @@
 /** Who has taken an event: for each consumer of its type a true answer (P10). */
 
+import { receivedFrom, receivedName } from '../exchange/received-log.ts'
 import { slotOf } from '../store/slot.ts'
 import type { ConsumerRow, CursorRow, ParkedKey } from '../store/store.ts'
 import type { EventSource } from '../subscription/source.ts'
@@ -64,11 +65,15 @@ export class Deliveries {
     return new Deliveries(readers)
   }
 
-  async of({ log, row }: FoundEvent): Promise<readonly Delivery[]> {
+  async of({ log, row: entry }: FoundEvent): Promise<readonly Delivery[]> {
     const deliveries: Delivery[] = []
+    const received = receivedFrom(entry)
+    const row = received === undefined ? entry : { ...entry, key: received.key, sequence: received.sequence }
+    const read = received === undefined ? log.context : receivedName(received.source)
     for (const reader of this.#readers) {
       const { source } = reader.subscription
-      if (source.name !== log.context || !(await isFor(source, row.key, row.sequence, row.id))) continue
+      if (source.name !== read || (received !== undefined && reader.context.context !== log.context)) continue
+      if (!(await isFor(source, row.key, row.sequence, row.id))) continue
       const { spec, name, context } = reader.subscription
       const state = await stateOf(reader, row)
       deliveries.push({ context, consumer: name, title: spec.title ?? null, effects: spec.effects, ...state })

@@ -1,5 +1,6 @@
 /** A stored event for people: with its title, also when this code does not define its type. */
 
+import { receivedFrom } from '../exchange/received-log.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import { isOperatorType } from '../event/reserved.ts'
@@ -40,14 +41,19 @@ export const definitionOf = (log: OperatedLog, { type, version }: StoredEvent): 
 export const recordIn = (log: OperatedLog, row: StoredEvent): EventRecord =>
   recordOf(definitionOf(log, row), log.context, row)
 
+/** As its producer knows it. */
+const placeOf = (row: StoredEvent): { readonly key: string; readonly sequence: number } => {
+  const { key, sequence } = receivedFrom(row) ?? row
+  return { key, sequence }
+}
+
 export const loggedEvent = (log: OperatedLog, row: StoredEvent): LoggedEvent => ({
   context: log.context,
   position: row.position,
   id: row.id,
   type: row.type,
   title: titleOf(log, row.type) ?? null,
-  key: row.key,
-  sequence: row.sequence,
+  ...placeOf(row),
   version: row.version,
   at: row.time_ms,
   correlationId: row.correlation_id ?? row.id,

@@ -155,18 +155,28 @@ export const reset = async (
       'PABAL_PLAN_CHANGED',
       `${expected} events were planned to be handled again, it would be ${plan.again} now`,
     )
-  const moves: { readonly source: string; readonly from: readonly number[]; readonly place: Place }[] = []
+  const moves: {
+    readonly source: string
+    readonly producer: string
+    readonly from: readonly number[]
+    readonly place: Place
+  }[] = []
   for (const { source, from, to } of plan.sources) {
     const log = subscriptionsOf(address, source)[0]!.source
     const { incarnation } = await log.head()
-    moves.push({ source, from, place: { position: to, eventId: (await log.identityAt(to)) ?? null, incarnation } })
+    moves.push({
+      source,
+      producer: log.producer,
+      from,
+      place: { position: to, eventId: (await log.identityAt(to)) ?? null, incarnation },
+    })
     // Before the cursor goes back, so that the producer's retention keeps what is needed again.
     await log.report?.(`${context.context}/${consumer}`, Math.min(to, ...from))
   }
   await context.database.transaction(async (session) => {
     const row = await context.store.cursors.consumer(session, consumer)
     const cursors = await context.store.cursors.cursors(session, consumer)
-    for (const { source, from, place } of moves) {
+    for (const { source, producer, from, place } of moves) {
       const now = cursors.filter((cursor) => cursor.source === source).map(({ position }) => position)
       if (now.join() !== from.join())
         throw new PabalError(
@@ -174,6 +184,7 @@ export const reset = async (
           `'${consumer}' has moved from ${from.join(', ')} to ${now.join(', ')}; pause it first`,
         )
       await context.store.cursors.reset(session, consumer, source, place)
+      await context.store.inbox.forget(session, consumer, producer)
     }
     if (row?.state === 'paused' && row.reason?.startsWith('PABAL_LOG_REWOUND') === true)
       await context.store.cursors.update(session, consumer, { state: 'active', reason: null })

@@ -135,8 +135,8 @@ const leaveOut = async (
   const { store } = context
   const nowMs = environment.now()
   const { consumer, source, key, sequence, type } = row
-  const stream = subscription?.source.stream
-  const inbox = stream === undefined ? undefined : { consumer, source, stream }
+  const { stream, producer = source } = subscription?.source ?? {}
+  const inbox = stream === undefined ? undefined : { consumer, source: producer, stream }
   const cursors = await store.cursors.cursors(session, consumer)
   const position = cursors.find((cursor) => cursor.source === source && cursor.lane === row.lane)?.position ?? 0
   const { incarnation } = head

@@ -1,6 +1,7 @@
 /** From cause to effects: everything that one request, command or event has led to, over all contexts of the app. */
 
 import { PabalError } from '../core/errors.ts'
+import { receivedFrom } from '../exchange/received-log.ts'
 import { Deliveries, type Delivery } from './deliveries.ts'
 import { type LoggedEvent, loggedEvent } from './event-record.ts'
 import type { FoundEvent } from './log.ts'
@@ -131,5 +132,8 @@ const correlated = async ({ logs }: Operated, correlationId: string) => {
     if (rows.length > eventsMax) truncated = true
     found.push(...rows.slice(0, eventsMax).map((row) => ({ log, row })))
   }
-  return { found: found.toSorted((one, other) => one.row.time_ms - other.row.time_ms), truncated }
+  // What was received is its producer's event, where that can be seen.
+  const own = new Set(found.flatMap(({ row }) => (receivedFrom(row) === undefined ? [row.id] : [])))
+  const once = found.filter(({ row }) => receivedFrom(row) === undefined || !own.has(row.id))
+  return { found: once.toSorted((one, other) => one.row.time_ms - other.row.time_ms), truncated }
 }

@@ -365,6 +365,8 @@ export interface Inbox {
   advance(session: Session, stream: InboxStream, heads: ReadonlyMap<string, InboxHead>): Awaitable<void>
   /** After a rewind: every head must be compared with the producer's log before its key goes on. */
   distrust(session: Session, consumer: string, source: string): Awaitable<void>
+  /** All heads of a source: what it has is applied again. */
+  forget(session: Session, consumer: string, source: string): Awaitable<void>
 }
 
 /** A message that came before what stands in front of it. */

@@ -66,5 +66,12 @@ export const createInbox = (s: string): Inbox => {
         [consumer, source],
       )
     },
+
+    forget: async (session, consumer, source) => {
+      await writing(session).run(statement(`DELETE FROM ${s}.inbox WHERE consumer = $1 AND source = $2`), [
+        consumer,
+        source,
+      ])
+    },
   }
 }

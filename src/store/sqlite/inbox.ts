@@ -27,4 +27,7 @@ export const createInbox = (p: string): Inbox => ({
     void on(session)
       .prepare(`UPDATE ${p}inbox SET incarnation = '' WHERE consumer = ? AND source = ?`)
       .run(consumer, source),
+
+  forget: (session, consumer, source) =>
+    void on(session).prepare(`DELETE FROM ${p}inbox WHERE consumer = ? AND source = ?`).run(consumer, source),
 })

@@ -70,4 +70,13 @@ export const inboxRules: readonly StoreRule[] = [
     },
     'P8',
   ),
+
+  rule('heads that are forgotten are those of one consumer over one source', async (process) => {
+    const other = { ...stream, consumer: 'other' }
+    const elsewhere = { ...stream, source: 'billing' }
+    for (const of of [stream, other, elsewhere]) await advance(process, { a: head(1) }, of)
+    await process.write((session) => process.inbox.forget(session, stream.consumer, stream.source))
+    assert.deepEqual(await heads(process, ['a']), {})
+    for (const of of [other, elsewhere]) assert.deepEqual(await heads(process, ['a'], of), { a: head(1) })
+  }),
 ]

@@ -66,6 +66,7 @@ export interface ConsumerOptions {
   /** Wraps the store, to take a guard out. */
   readonly store?: (plain: SqliteStore) => SqliteStore
   readonly carried?: CarriedOptions
+  readonly retry?: 'none'
   /** Before each event. */
   readonly at?: (event: { readonly id: string; readonly key: string; readonly sequence: number }) => void
 }
@@ -112,13 +113,18 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
           contexts: [context.with({ store: sqlite(path(name)) })],
         }),
       ),
-    consumer: (name, { carried, at, store = (plain: SqliteStore) => plain } = {}) => {
+    consumer: (name, { carried, at, retry, store = (plain: SqliteStore) => plain } = {}) => {
       const context = contextOf[name]!
       const handlers = producers.map(({ name: of, placedV1 }) =>
-        context.consume(placedV1, of, (event, { tx }) => {
-          at?.(event)
-          enter(tx, of, event)
-        }),
+        context.consume(
+          placedV1,
+          of,
+          (event, { tx }) => {
+            at?.(event)
+            enter(tx, of, event)
+          },
+          retry === undefined ? {} : { retry },
+        ),
       )
       const bound = context.with({ store: store(sqlite(path(name))), prepare: prepareLedger, handlers })
       return stopped(
