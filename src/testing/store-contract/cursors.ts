@@ -135,8 +135,8 @@ export const cursorRules: readonly StoreRule[] = [
 
   rule('cursors are listed of one consumer or of all', async (process) => {
     const { read, cursors } = process
-    for (const of of [id, { ...id, lane: 1 }, { ...id, source: 'billing' }, { ...id, consumer: 'other' }])
-      await create(process, of)
+    for (const each of [id, { ...id, lane: 1 }, { ...id, source: 'billing' }, { ...id, consumer: 'other' }])
+      await create(process, each)
     const listed = async (of?: string) =>
       (await read((session) => cursors.cursors(session, of))).map((row) => `${row.consumer} ${row.source} ${row.lane}`)
     assert.deepEqual(await listed('order-list'), [
@@ -237,11 +237,11 @@ export const cursorRules: readonly StoreRule[] = [
       { ...id, source: 'billing' },
       { ...id, consumer: 'other' },
     ]
-    for (const of of [id, ...others]) await create(process, of)
-    for (const of of others) await claim(process, longMs, of)
+    for (const each of [id, ...others]) await create(process, each)
+    for (const each of others) await claim(process, longMs, each)
     const { epoch } = await claimed(process)
     assert.equal(await move(process, epoch, place(4)), true)
-    for (const of of others) assert.equal((await cursorOf(process, of)).position, 0)
+    for (const each of others) assert.equal((await cursorOf(process, each)).position, 0)
   }),
 
   rule('claims without a move are counted, until a move says otherwise', async (process) => {
@@ -286,14 +286,14 @@ export const cursorRules: readonly StoreRule[] = [
       const { write, cursors } = process
       const lanes = [id, { ...id, lane: 1 }, { ...id, source: 'billing' }]
       const other = { ...id, consumer: 'other' }
-      for (const of of [...lanes, other]) {
-        await create(process, of)
-        await claim(process, longMs, of)
+      for (const each of [...lanes, other]) {
+        await create(process, each)
+        await claim(process, longMs, each)
       }
       await write((session) => cursors.revoke(session, 'order-list'))
-      for (const of of lanes) {
-        assert.equal((await cursorOf(process, of)).owner, null)
-        assert.equal(await move(process, 1, place(1), of), false)
+      for (const each of lanes) {
+        assert.equal((await cursorOf(process, each)).owner, null)
+        assert.equal(await move(process, 1, place(1), each), false)
       }
       assert.equal(await move(process, 1, place(1), other), true)
     },
@@ -310,23 +310,23 @@ export const cursorRules: readonly StoreRule[] = [
         { ...id, consumer: 'other' },
       ]
       const applied = new Map([['a', { sequence: 3, eventId: 'event-3', incarnation: 'one' }]])
-      for (const of of [...lanes, ...elsewhere]) {
-        await create(process, of)
-        await claim(process, longMs, of)
+      for (const each of [...lanes, ...elsewhere]) {
+        await create(process, each)
+        await claim(process, longMs, each)
       }
-      for (const of of [id, ...elsewhere])
+      for (const each of [id, ...elsewhere])
         await write(async (session) => {
-          await parking.put(session, parked({ consumer: of.consumer, source: of.source, key: 'a' }))
-          await inbox.advance(session, { ...of, stream: 'shop' }, applied)
+          await parking.put(session, parked({ consumer: each.consumer, source: each.source, key: 'a' }))
+          await inbox.advance(session, { ...each, stream: 'shop' }, applied)
         })
       await write((session) => cursors.reset(session, 'order-list', 'ordering', place(2)))
-      for (const of of lanes) {
-        assert.deepEqual(pick(await cursorOf(process, of), 'position', 'event_id', 'owner'), {
+      for (const each of lanes) {
+        assert.deepEqual(pick(await cursorOf(process, each), 'position', 'event_id', 'owner'), {
           position: 2,
           event_id: 'event-2',
           owner: null,
         })
-        assert.equal(await move(process, 1, place(9), of), false)
+        assert.equal(await move(process, 1, place(9), each), false)
       }
       const left = async (of: { consumer: string; source: string }) =>
         read(async (session) => [
@@ -334,9 +334,9 @@ export const cursorRules: readonly StoreRule[] = [
           (await inbox.heads(session, { ...of, stream: 'shop' }, ['a'])).size,
         ])
       assert.deepEqual(await left(id), [0, 0])
-      for (const of of elsewhere) {
-        assert.deepEqual(await left(of), [1, 1])
-        assert.equal(await move(process, 1, place(9), of), true)
+      for (const each of elsewhere) {
+        assert.deepEqual(await left(each), [1, 1])
+        assert.equal(await move(process, 1, place(9), each), true)
       }
     },
   ),

@@ -43,8 +43,8 @@ export const earlyRules: readonly StoreRule[] = [
 
   rule('what is removed is gone, and nothing else', async ({ write, read, early: port }) => {
     const other = { ...stream, source: 'billing' }
-    for (const of of [stream, other])
-      await write((session) => port.put(session, of, [early('a', 2), early('a', 3), early('b', 2)]))
+    for (const each of [stream, other])
+      await write((session) => port.put(session, each, [early('a', 2), early('a', 3), early('b', 2)]))
     await write((session) =>
       port.remove(session, stream, [
         { key: 'a', sequence: 2 },

@@ -63,10 +63,10 @@ export const inboxRules: readonly StoreRule[] = [
         { ...stream, source: 'billing' },
       ]
       const otherStream = { ...stream, stream: 'shop.order-paid' }
-      for (const of of [stream, otherStream, ...elsewhere]) await advance(process, { a: head(4) }, of)
+      for (const each of [stream, otherStream, ...elsewhere]) await advance(process, { a: head(4) }, each)
       await process.write((session) => process.inbox.distrust(session, stream.consumer, stream.source))
-      for (const of of [stream, otherStream]) assert.deepEqual(await heads(process, ['a'], of), { a: head(4, '') })
-      for (const of of elsewhere) assert.deepEqual(await heads(process, ['a'], of), { a: head(4) })
+      for (const each of [stream, otherStream]) assert.deepEqual(await heads(process, ['a'], each), { a: head(4, '') })
+      for (const each of elsewhere) assert.deepEqual(await heads(process, ['a'], each), { a: head(4) })
     },
     'P8',
   ),
@@ -74,9 +74,9 @@ export const inboxRules: readonly StoreRule[] = [
   rule('heads that are forgotten are those of one consumer over one source', async (process) => {
     const other = { ...stream, consumer: 'other' }
     const elsewhere = { ...stream, source: 'billing' }
-    for (const of of [stream, other, elsewhere]) await advance(process, { a: head(1) }, of)
+    for (const each of [stream, other, elsewhere]) await advance(process, { a: head(1) }, each)
     await process.write((session) => process.inbox.forget(session, stream.consumer, stream.source))
     assert.deepEqual(await heads(process, ['a']), {})
-    for (const of of [other, elsewhere]) assert.deepEqual(await heads(process, ['a'], of), { a: head(1) })
+    for (const each of [other, elsewhere]) assert.deepEqual(await heads(process, ['a'], each), { a: head(1) })
   }),
 ]

@@ -19,9 +19,9 @@ const ownerAndOther = async (
   another: () => Promise<Process>,
   leaseMs = longMs,
 ): Promise<{ readonly other: Process; readonly me: string; readonly them: string }> => {
-  for (const of of lanes) {
-    await create(process, of)
-    assert.equal((await claim(process, leaseMs, of))?.epoch, 1)
+  for (const each of lanes) {
+    await create(process, each)
+    assert.equal((await claim(process, leaseMs, each))?.epoch, 1)
   }
   const other = await another()
   return { other, me: process.database.owner, them: other.database.owner }
