@@ -17,7 +17,6 @@ import { publicStream } from './published-log.ts'
 /** Where a received event stands in its producer's stream; kept with the entry. */
 interface Place {
   readonly sequence: number
-  readonly previous: number
 }
 
 /** The producer's keys have a space of their own: one that we use too is another key. */
@@ -30,7 +29,7 @@ export const receivedRecord = (
   event: SequencedEvent,
   nowMs: number,
 ): EventRecord => {
-  const place: Place = { sequence: event.sequence, previous: event.previousSequence }
+  const place: Place = { sequence: event.sequence }
   const record = new EventRecord(definition, source, {
     id: event.id,
     key: storedKey(source, event.key),
@@ -115,10 +114,10 @@ export class ReceivedLog implements EventSource {
       metadataText: null,
     }
     const record = new EventRecord(definition, this.producer, fields, data)
-    const place = placeOf(row)
     record.position = row.position
-    record.sequence = place.sequence
-    record.previousSequence = place.previous
+    record.sequence = placeOf(row).sequence
+    // What is between was looked at when it was received: nothing that this consumer wants is missing.
+    record.previousSequence = 0
     record.failure = failure
     return record
   }

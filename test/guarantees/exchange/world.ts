@@ -29,10 +29,12 @@ const producerNamed = (name: string) => {
   const placed = defineEvent(`${name}.order-placed`, { schema: Order, key })
   const noted = defineEvent(`${name}.order-noted`, { schema: Order, key })
   const placedV1 = definePublicEvent(`shop.${name}-placed.v1`, { kind: 'domain', schema: Order, key })
+  // Public, and wanted by nobody: it has its place in the stream all the same.
+  const notedV1 = definePublicEvent(`shop.${name}-noted.v1`, { kind: 'domain', schema: Order, key })
   const context = defineContext(name, {
     store: sqlite,
     events: [placed, noted],
-    publishes: [publish(placed, placedV1, ({ data }) => data)],
+    publishes: [publish(placed, placedV1, ({ data }) => data), publish(noted, notedV1, ({ data }) => data)],
   })
   return { name, placed, noted, placedV1, context }
 }
