@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
 import type { InboxHead } from '../store/store.ts'
-import { type Arrived, sort } from './arrival.ts'
+import { type Arrived, sort, type SortOptions } from './arrival.ts'
 
 interface Place {
   readonly id?: string
@@ -30,12 +30,8 @@ const head = (sequence: number, incarnation = 'one'): InboxHead => ({
 const arrived = (place: Place, early = false): Arrived => ({ event: event(place), early })
 
 const never = async (): Promise<boolean> => false
-const sorted = async (
-  at: InboxHead | undefined,
-  of: readonly Arrived[],
-  { fromFirst = true, isKnown = never }: { fromFirst?: boolean; isKnown?: () => Promise<boolean> } = {},
-) => {
-  const { next, waiting, over, head: last } = await sort(at, of, { fromFirst, isKnown })
+const sorted = async (at: InboxHead | undefined, of: readonly Arrived[], options: Partial<SortOptions> = {}) => {
+  const { next, waiting, over, head: last } = await sort(at, of, { fromFirst: true, isKnown: never, ...options })
   const numbers = (each: readonly Arrived[]) => each.map(({ event: { sequence } }) => sequence)
   return {
     next: numbers(next),
@@ -77,6 +73,13 @@ describe('events of a key that have arrived', () => {
       arrived({ sequence: 3, previous: 2 }),
     ]
     expect(await sorted(head(2), of)).toEqual({ next: [3], waiting: [], over: [2, 3], head: 3 })
+  })
+
+  test('that are whole states wait for nothing; one that comes behind a newer one is over', async () => {
+    const newer = [arrived({ sequence: 7, previous: 6 }), arrived({ sequence: 5, previous: 4 })]
+    expect(await sorted(head(2), newer, { latest: true })).toEqual({ next: [5, 7], waiting: [], over: [], head: 7 })
+    const older = [arrived({ sequence: 3, previous: 2 })]
+    expect(await sorted(head(7), older, { latest: true })).toEqual({ next: [], waiting: [], over: [3], head: 7 })
   })
 
   test('have diverged when another event has their place, or was before them', async () => {

@@ -22,31 +22,41 @@ export interface Sorted {
   readonly head: InboxHead | undefined
 }
 
-/**
- * `fromFirst`: this receiver was there before the first event, so one without a head must be the first of its key.
- * `isKnown`: whether an event with that id was received as that sequence; asked when the producer has begun a new incarnation.
- */
+export interface SortOptions {
+  /** This receiver was there before the first event, so one without a head must be the first of its key. */
+  readonly fromFirst: boolean
+  /** Every event is the whole state, so the newest is enough: nothing waits, and what comes behind a newer one is over. */
+  readonly latest?: boolean
+  /** Whether an event with that id was received as that sequence; asked when the producer has begun a new incarnation. */
+  readonly isKnown: (event: SequencedEvent) => Promise<boolean>
+}
+
 export const sort = async (
   head: InboxHead | undefined,
   arrived: readonly Arrived[],
-  { fromFirst, isKnown }: { fromFirst: boolean; isKnown: (event: SequencedEvent) => Promise<boolean> },
+  options: SortOptions,
 ): Promise<Sorted> => {
   const next: Arrived[] = []
   const waiting: { arrived: Arrived; for: WaitingFor }[] = []
   const over: Arrived[] = []
   let at = head
+  const apply = (each: Arrived): void => {
+    const { sequence, id: eventId, incarnation } = each.event
+    next.push(each)
+    at = { sequence, eventId, incarnation }
+  }
   for (const each of arrived.toSorted((a, b) => a.event.sequence - b.event.sequence)) {
     const { event } = each
-    switch (await verdictOn(at, event, fromFirst, isKnown)) {
+    switch (await verdictOn(at, event, options)) {
       case 'apply':
-        next.push(each)
-        at = { sequence: event.sequence, eventId: event.id, incarnation: event.incarnation }
+        apply(each)
         break
       case 'duplicate':
         over.push(each)
         break
       case 'gap':
-        waiting.push({ arrived: each, for: 'gap' })
+        if (options.latest === true) apply(each)
+        else waiting.push({ arrived: each, for: 'gap' })
         break
       default:
         waiting.push({ arrived: each, for: 'diverged' })
@@ -58,8 +68,7 @@ export const sort = async (
 const verdictOn = async (
   head: InboxHead | undefined,
   event: SequencedEvent,
-  fromFirst: boolean,
-  isKnown: (event: SequencedEvent) => Promise<boolean>,
+  { fromFirst, isKnown }: SortOptions,
 ): Promise<ReturnType<typeof judge>> => {
   if (head === undefined) return fromFirst && event.previousSequence > 0 ? 'gap' : 'apply'
   const verdict = judge(head, event)

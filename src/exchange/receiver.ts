@@ -42,10 +42,13 @@ export class Receiver {
   readonly #parts: ReceiverParts
   readonly #stream: InboxStream
   readonly #definitions: ReadonlyMap<string, PublicEventDefinition>
+  /** Nothing but whole states is wanted. */
+  readonly #latest: boolean
 
   constructor(parts: ReceiverParts) {
     this.#parts = parts
     this.#stream = receptionOf(parts.source)
+    this.#latest = parts.definitions.every((definition) => definition['~pabal'].kind === 'snapshot')
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
   }
 
@@ -100,7 +103,7 @@ export class Receiver {
       // Of what nobody here wants nothing is kept, and nothing can be wrong.
       const isKnown = async ({ id, type }: SequencedEvent) =>
         !this.#definitions.has(type) || (await log.byId(session, id)) !== undefined
-      const sorted = await sort(heads.get(key), of, { fromFirst, isKnown })
+      const sorted = await sort(heads.get(key), of, { fromFirst, isKnown, latest: this.#latest })
       for (const { event } of sorted.next) {
         const definition = this.#definitions.get(event.type)
         if (definition !== undefined) records.push(receivedRecord(definition, source, event, runtime.environment.now()))
