@@ -157,7 +157,7 @@ const move = (consumer: string, to: string): QueryConfig => ({
 
 let consumers = 0
 const newCursor = async (client: Client): Promise<string> => {
-  const consumer = `consumer-${++consumers}`
+  const consumer = `consumer-${process.pid}-${++consumers}`
   await client.query('INSERT INTO position (consumer, position) VALUES ($1, 0)', [consumer])
   return consumer
 }

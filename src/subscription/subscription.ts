@@ -262,13 +262,13 @@ export class Subscription {
     if (readings.size === 0) return false
     const after = Math.min(...[...readings.values()].map((reading) => reading.after))
     const batch = await this.#readAfter(after, [...readings.keys()])
-    const laneOf = (event: EventRecord): number => slotOf(event.key) % this.#ownership.lanes
-    const wanted = batch.events.filter((event) => event.position > readings.get(laneOf(event))!.after)
-    const share = await this.#shareFor(new Set(wanted.map(laneOf)), readings)
+    const { wanted, lanes } = this.#wanted(batch.events, readings)
+    const share = await this.#shareFor(new Set(lanes), readings)
     if (wanted.length > 0 && share === undefined) return this.#stopping.signal.aborted ? false : this.#retry(readings)
-    const events = share === undefined ? [] : wanted.filter((event) => share.numbers.lane.includes(laneOf(event)))
-    const whole = events.length === wanted.length
     if (share === undefined) return this.#nothingFound(readings, batch.through, after)
+    const ours = new Set(share.numbers.lane)
+    const events = wanted.filter((_, index) => ours.has(lanes[index]!))
+    const whole = events.length === wanted.length
     this.#pacedUntilMs = batch.events.length === this.spec.batch ? 0 : this.#runtime.environment.now() + paceMs
     const through = events.at(-1)!.position
     const result = await (this.spec.effects === 'external'
@@ -279,7 +279,7 @@ export class Subscription {
       // Of the other lanes nothing stands up to where all of it is done.
       const done = result.place.position === through ? batch.through : result.place.position
       for (const [lane, reading] of readings)
-        if (reading.owned !== undefined || share.numbers.lane.includes(lane)) this.#ownership.scannedTo(lane, done)
+        if (reading.owned !== undefined || ours.has(lane)) this.#ownership.scannedTo(lane, done)
       await this.#ownership.keepUp(keepUpEvery)
     }
     if (this.#report.isDueAt(share.position)) await this.#report.send()
@@ -293,6 +293,22 @@ export class Subscription {
     if (result.breaks !== undefined) return false
     await this.#ownership.giveBack(share)
     return true
+  }
+
+  /** Events behind the places of their lanes, and the lane of each. */
+  #wanted(
+    events: readonly EventRecord[],
+    readings: ReadonlyMap<number, Reading>,
+  ): { readonly wanted: readonly EventRecord[]; readonly lanes: readonly number[] } {
+    const wanted: EventRecord[] = []
+    const lanes: number[] = []
+    for (const event of events) {
+      const lane = slotOf(event.key) % this.#ownership.lanes
+      if (event.position <= readings.get(lane)!.after) continue
+      wanted.push(event)
+      lanes.push(lane)
+    }
+    return { wanted, lanes }
   }
 
   /** The next events of these lanes. Of a backlog the batch behind it is read while this one is handled. */
