@@ -6,6 +6,7 @@ import type { Pool } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { missingPgBouncer, startPgBouncer } from '../../../test/support/pgbouncer.ts'
+import { eventually } from '../../../test/support/eventually.ts'
 import { missingPostgres, testDatabase, testServer } from '../../../test/support/postgres.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { type Environment, systemEnvironment } from '../../core/environment.ts'
@@ -103,6 +104,46 @@ describe.skipIf(missing)(titled('an idle app on Postgres', missing), { retry: 2 
   ])('with %i contexts, in each of %i processes, asks fewer than 30 times a minute', async (contexts, processes) => {
     const all = await idleMinute(await idle(contexts, processes))
     for (const queries of all) expect(queries).toBeLessThan(30)
+  })
+
+  test('with 20 contexts, the same while others write on the server', async () => {
+    const apps = await idle(20, 1)
+    const stopped = new AbortController()
+    const writing = (async () => {
+      const { sql } = await testDatabase()
+      await sql('CREATE TABLE other (n integer)')
+      while (!stopped.signal.aborted) {
+        await sql('INSERT INTO other VALUES (1)')
+        await systemEnvironment.sleep(5, stopped.signal)
+      }
+    })()
+    const [queries] = await idleMinute(apps)
+    stopped.abort()
+    await writing
+    expect(queries).toBeLessThan(30)
+  })
+
+  test('numbers what another process has committed and told nobody', async () => {
+    const { pool, url, sql } = await testDatabase(await testServer())
+    const { bind } = contextNamed('c0')
+    const app = createApp({
+      contexts: [bind(pool({ connectionString: url }), {})],
+      environment: hurried(times),
+      onWarning: () => {},
+    })
+    onTestFinished(() => app.stop())
+    await app.start()
+    // Looked at twice and found done, before somebody appends and is gone.
+    await systemEnvironment.sleep(15_000 / times)
+    await sql(
+      `WITH head AS (INSERT INTO pabal_c0.key_head (key, sequence) VALUES ('k', 1) RETURNING key, sequence)
+       INSERT INTO pabal_c0.event (id, xid, event_id, key, sequence, slot, type, version, data, hops, time_ms)
+       SELECT nextval('pabal_c0.event_id'), pg_current_xact_id()::text::bigint, gen_random_uuid(), key, sequence, 0, 'c0.order-placed', 1, '{"id":"k"}', 0, 0 FROM head`,
+    )
+    await eventually('it has a position', async () => {
+      const [row] = await sql<{ n: number }>('SELECT count(*)::integer AS n FROM pabal_c0.run')
+      return row!.n === 1
+    })
   })
 })
 

@@ -62,6 +62,18 @@ interface Ticked {
   maintained: boolean
   /** What the last tick saw, before it gave positions itself. */
   head: number | undefined
+  /** What the last look saw. */
+  seen: Seen | undefined
+}
+
+/**
+ * The last id that was given, and the end of the transactions that may have one of those up to it. When all of them have ended,
+ * one more tick gives all their positions, and the context is done until an id is given again.
+ */
+interface Seen {
+  readonly lastId: string
+  readonly end: bigint
+  state: 'open' | 'ended' | 'done'
 }
 
 interface Waiter {
@@ -86,8 +98,6 @@ export class Sequencer {
   #failures = 0
   #idlePolls = 0
   #partitionsAtMs = 0
-  /** The server's snapshot at the last look. */
-  #looked: string | undefined
   /** Grows when the connection was lost: whatever is there now may be another server, or an older copy. */
   generation = 0
 
@@ -97,7 +107,7 @@ export class Sequencer {
 
   /** `maintained`: its partitions are created and dropped; who only looks leaves them to others. */
   add(context: string, schema: SchemaName, { maintained }: { readonly maintained: boolean }): void {
-    const fresh = { dirty: true, identified: false, busySinceMs: undefined, head: undefined }
+    const fresh = { dirty: true, identified: false, busySinceMs: undefined, head: undefined, seen: undefined }
     this.#contexts.set(context, { context, schema, maintained, ...fresh })
     this.#ring()
   }
@@ -216,8 +226,7 @@ export class Sequencer {
       const startMs = performance.now()
       if (looking) {
         this.#idlePolls++
-        if (await this.#isQuiet()) continue
-        for (const ticked of this.#contexts.values()) ticked.dirty = true
+        await this.#look()
       }
       try {
         const numbered = await this.#beat()
@@ -236,21 +245,31 @@ export class Sequencer {
   }
 
   /**
-   * Nothing has been written on the server since the last look: one statement, however many contexts there are. Behind a pooler
-   * the tick itself tells what others have numbered.
+   * Which contexts may have events without a position: one question, however many there are, and whatever others write on the
+   * server. Behind a pooler all of them, since the tick itself tells what others have numbered.
    */
-  async #isQuiet(): Promise<boolean> {
-    if (!this.#options.notifications) return false
-    try {
-      const [result] = await this.#query('SELECT pg_current_snapshot()::text AS snapshot')
-      const { snapshot } = result!.rows[0] as { snapshot: string }
-      const before = this.#looked
-      this.#looked = snapshot
-      return snapshot === before
-    } catch {
-      // Whatever is wrong, the tick will say so.
-      return false
+  async #look(): Promise<void> {
+    const all = [...this.#contexts.values()]
+    const seen = this.#options.notifications ? await this.#seen(all).catch(() => undefined) : undefined
+    for (const ticked of all) {
+      const now = seen?.get(ticked)
+      if (now === undefined || now.lastId !== ticked.seen?.lastId) ticked.seen = now && { ...now, state: 'open' }
+      else if (ticked.seen.state === 'open' && now.oldest >= ticked.seen.end) ticked.seen.state = 'ended'
+      ticked.dirty ||= ticked.seen?.state !== 'done'
     }
+  }
+
+  /** Ids first: whoever has one of them is older than the snapshot. Whatever is wrong, the tick will say so. */
+  async #seen(
+    all: readonly Ticked[],
+  ): Promise<ReadonlyMap<Ticked, { readonly lastId: string; readonly end: bigint; readonly oldest: bigint }>> {
+    const ids = all.map(({ schema: { sql } }) => `coalesce(pg_sequence_last_value('${sql}.event_id'), 0)::text`)
+    const [given, snapshot] = await this.#query(
+      `SELECT ARRAY[${ids.join(', ')}]::text AS ids; SELECT pg_snapshot_xmin(s)::text AS oldest, pg_snapshot_xmax(s)::text AS end FROM pg_current_snapshot() s`,
+    )
+    const lastIds = (given!.rows[0] as { ids: string }).ids.slice(1, -1).split(',')
+    const { oldest, end } = snapshot!.rows[0] as { oldest: string; end: string }
+    return new Map(all.map((ticked, i) => [ticked, { lastId: lastIds[i]!, end: BigInt(end), oldest: BigInt(oldest) }]))
   }
 
   #restMs(): number {
@@ -294,6 +313,7 @@ export class Sequencer {
       if (count > 0 || (ticked_.head !== undefined && head !== undefined && head > ticked_.head))
         this.#news(ticked_.context)
       if (head !== undefined) ticked_.head = head + (whole ? count : 0)
+      if (whole && ticked_.seen?.state === 'ended') ticked_.seen.state = 'done'
       if (whole) for (const waiter of waiters) waiter.contexts.delete(ticked_.context)
     }
     for (const waiter of waiters)
@@ -520,7 +540,15 @@ export class Sequencer {
     this.#live = undefined
     this.#connection = undefined
     this.generation++
-    for (const ticked of this.#contexts.values()) ticked.identified = false
+    this.#distrust()
+  }
+
+  /** Whatever is there when somebody answers again may be another server. */
+  #distrust(): void {
+    for (const ticked of this.#contexts.values()) {
+      ticked.identified = false
+      ticked.seen = undefined
+    }
   }
 
   #connected(): Promise<PgConnection> {
@@ -551,7 +579,7 @@ export class Sequencer {
       this.#connection = undefined
       this.generation++
       for (const ticked of this.#contexts.values()) ticked.dirty = true
-      for (const ticked of this.#contexts.values()) ticked.identified = false
+      this.#distrust()
       this.#ring()
     }
     connection.on('error', gone)
