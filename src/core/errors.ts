@@ -60,6 +60,8 @@ export type ErrorCode =
   | 'PABAL_REPLICATION_UNAVAILABLE'
   | 'PABAL_CHANGES_MISSING'
   | 'PABAL_CAPTURE_STOPPED'
+  | 'PABAL_TRANSPORT_UNREACHABLE'
+  | 'PABAL_TRANSPORT_INVALID'
   | 'PABAL_BACKUP_TARGET_EXISTS'
   | 'PABAL_RESTORE_IN_USE'
   | 'PABAL_CONFIG_INVALID'
@@ -373,6 +375,15 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'The translator failed on a transaction, and no later one may overtake it.',
     'Correct the translator: the transaction is tried again by itself. Or leave it out with `capture.skip(lsn, { reason })`.',
     { retryable: true },
+  ),
+  PABAL_TRANSPORT_UNREACHABLE: entry(
+    'The broker of a transport cannot be reached, or lets nobody in.',
+    'Check what the detail names: that the broker runs, its host and port, the user and the password. It is tried again by itself.',
+    busy,
+  ),
+  PABAL_TRANSPORT_INVALID: entry(
+    'What a transport needs on its broker is missing, or is of another kind.',
+    'Create, correct or grant what the detail names, or let the transport create it (`provision`).',
   ),
   PABAL_BACKUP_TARGET_EXISTS: entry(
     'The target file exists already.',
