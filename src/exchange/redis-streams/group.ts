@@ -1,0 +1,145 @@
+/** The group of a subscriber on the server, as this process has it: makes it, reads for it, settles what was taken. */
+
+import { PabalError } from '../../core/errors.ts'
+import type { Connection } from './connection.ts'
+import type { Fields } from './entry.ts'
+import { isInvalid } from './failure.ts'
+import type { SubscriberNames } from './names.ts'
+import { prolong, read, release, type Script, settle, takeOver, trim } from './scripts.ts'
+
+export interface Entry {
+  readonly id: string
+  /** Undefined: somebody deleted it after it was brought, before it was acknowledged. */
+  readonly fields: Fields | undefined
+}
+
+/** `lost`: another process reads now. `behind`: there is nothing, until something comes behind that id. */
+export type Read = 'lost' | { readonly entries: readonly Entry[]; readonly behind: string }
+
+export interface Refused {
+  readonly id: string
+  readonly reason: string
+}
+
+export interface GroupParts {
+  readonly names: SubscriberNames
+  readonly provision: boolean
+  readonly leaseMs: number
+  readonly count: number
+  /** Of this process, and this receiving. */
+  readonly consumer: string
+  /** For everything but waiting. */
+  readonly connection: Connection
+  /** For waiting, which holds up whatever else is sent over it. */
+  readonly waiting: Connection
+}
+
+export class Group {
+  readonly #parts: GroupParts
+  #holds = 0
+
+  constructor(parts: GroupParts) {
+    this.#parts = parts
+  }
+
+  /** The stream and the group are there. @throws PABAL_TRANSPORT_INVALID, PABAL_TRANSPORT_UNREACHABLE */
+  async ensure(): Promise<void> {
+    const { names, provision, connection } = this.#parts
+    const { stream, group } = names
+    // Looked for first: a server that is full lets nobody create.
+    if ((await this.#groups()).includes(group)) return
+    if (!provision)
+      throw new PabalError(
+        'PABAL_TRANSPORT_INVALID',
+        `the group '${group}' of the stream '${stream}' is missing: XGROUP CREATE ${stream} ${group} 0 MKSTREAM`,
+      )
+    try {
+      // From 0: who subscribes later gets what is kept.
+      await connection.command('XGROUP', ['CREATE', stream, group, '0', 'MKSTREAM'])
+    } catch (error) {
+      // Another process was first.
+      if (!/\bBUSYGROUP\b/.test(String(error))) throw error
+    }
+  }
+
+  async #groups(): Promise<readonly string[]> {
+    const { connection, names } = this.#parts
+    try {
+      const groups = (await connection.command('XINFO', ['GROUPS', names.stream])) as readonly (readonly unknown[])[]
+      return groups.map((group) => String(group[1]))
+    } catch (error) {
+      // A stream that is missing has no groups; one that is something else is another matter.
+      if (isInvalid(error) && String(error).includes('is missing')) return []
+      throw error
+    }
+  }
+
+  /** The hold under which this process reads from now on; undefined while another one reads. */
+  async takeOver(): Promise<{ readonly hold: string; readonly gone: number } | undefined> {
+    const { names, leaseMs, consumer } = this.#parts
+    const hold = `${consumer}:${++this.#holds}`
+    const [yes, gone] = await this.#run(takeOver, [names.reader, names.stream], [hold, leaseMs, names.group, consumer])
+    return yes === 1 ? { hold, gone: Number(gone) } : undefined
+  }
+
+  async read(hold: string): Promise<Read> {
+    const { names, leaseMs, consumer, count } = this.#parts
+    const [yes, found, behind] = await this.#run(
+      read,
+      [names.reader, names.stream],
+      [hold, leaseMs, names.group, consumer, count],
+    )
+    if (yes !== 1) return 'lost'
+    const entries = (found as readonly (readonly [Buffer, Fields | null | undefined])[]).map(
+      ([id, fields]): Entry => ({ id: String(id), fields: fields ?? undefined }),
+    )
+    return { entries, behind: String(behind) }
+  }
+
+  /** Returns when something has come behind that id, or after a while. */
+  async wait(behind: string, ms: number): Promise<void> {
+    await this.#parts.waiting.command(
+      'XREAD',
+      ['COUNT', 1, 'BLOCK', ms, 'STREAMS', this.#parts.names.stream, behind],
+      ms,
+    )
+  }
+
+  /** Acknowledges all of it; how many of the refused could not be copied, or undefined when another process reads now. */
+  async settle(hold: string, ids: readonly string[], refused: readonly Refused[]): Promise<number | undefined> {
+    const { names, leaseMs } = this.#parts
+    const [yes, failed] = await this.#run(
+      settle,
+      [names.reader, names.stream, names.refused],
+      [hold, leaseMs, names.group, ids.length, ...ids, ...refused.flatMap(({ id, reason }) => [id, reason])],
+    )
+    return yes === 1 ? Number(failed) : undefined
+  }
+
+  /** False when another process reads now. */
+  async prolong(hold: string): Promise<boolean> {
+    const [yes] = await this.#run(prolong, [this.#parts.names.reader], [hold, this.#parts.leaseMs])
+    return yes === 1
+  }
+
+  async release(hold: string): Promise<void> {
+    await this.#eval(release, [this.#parts.names.reader], [hold])
+  }
+
+  /** Deletes what every group has acknowledged and what is older than that. */
+  async trim(keepMs: number): Promise<void> {
+    await this.#eval(trim, [this.#parts.names.stream], [Math.round(keepMs)])
+  }
+
+  async #run(script: Script, keys: readonly string[], args: readonly (string | number)[]): Promise<readonly unknown[]> {
+    return (await this.#eval(script, keys, args)) as readonly unknown[]
+  }
+
+  async #eval(
+    { text, keys: count }: Script,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+  ): Promise<unknown> {
+    return this.#parts.connection.command('EVAL', [text, count, ...keys, ...args])
+  }
+}

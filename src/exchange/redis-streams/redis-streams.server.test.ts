@@ -1,0 +1,178 @@
+import { Redis } from 'ioredis'
+import { describe, expect, test } from 'vitest'
+import { startChild } from '../../../test/support/child.ts'
+import { eventually, gate } from '../../../test/support/eventually.ts'
+import { missingRedis, startRedis } from '../../../test/support/redis-server.ts'
+import {
+  besides,
+  channel,
+  message,
+  messages,
+  Notebook,
+  opened,
+  publishAll,
+  testRedis,
+  upTo,
+} from '../../../test/support/redis-streams.ts'
+import { titled } from '../../../test/support/require-server.ts'
+import { plan } from '../../testing/contract.ts'
+import { transportContract, type TransportHarness } from '../../testing/transport-contract.ts'
+import { redisStreamsTransport } from './transport.ts'
+
+const harness: TransportHarness = {
+  create: async () => {
+    const broker = await startRedis()
+    const redis = new Redis(broker.url)
+    redis.on('error', () => {})
+    return {
+      transport: () => redisStreamsTransport({ client: redis, leaseMs: 2_000 }),
+      inject: async ({ context }, body) => {
+        await redis.xadd(`pabal.${context}`, '*', 'event', Buffer.from(body))
+      },
+      crash: () => broker.restart({ immediate: true }),
+      [Symbol.asyncDispose]: async () => {
+        redis.disconnect()
+        await broker[Symbol.asyncDispose]()
+      },
+    }
+  },
+}
+
+const missing = missingRedis()
+describe.skipIf(missing)(titled('the transport over Redis Streams', missing), () => {
+  describe('keeps the contract:', () => {
+    // There is nothing that it cannot.
+    test.each(plan(transportContract))('$name', { timeout: 60_000 }, ({ run }) => run(harness))
+  })
+
+  test('a process that is killed between taking and acknowledging leaves its batch to another', async () => {
+    const { url } = await testRedis()
+    const { open } = await opened(url)
+    await publishAll(open, messages('a', 1, 5))
+    const child = startChild(
+      {
+        text: `
+          import { Redis } from 'ioredis'
+          import { systemEnvironment } from './src/core/environment.ts'
+          import { redisStreamsTransport } from './src/exchange/redis-streams/transport.ts'
+          const client = (settings) => new Redis(process.argv[1], settings)
+          const open = await redisStreamsTransport({ client, leaseMs: 1_000 }).open({
+            environment: systemEnvironment,
+            warn: console.error,
+          })
+          await open.receive({ context: 'ordering' }, 'shipping', async () => {
+            console.log('taken')
+            await new Promise(() => {})
+          })`,
+      },
+      url,
+    )
+    await child.said('taken')
+    const notebook = new Notebook()
+    await open.receive(channel, 'shipping', notebook.take)
+    expect(notebook.brought).toEqual([])
+    await child.kill()
+    await eventually('the other has all', () => notebook.brought.length === 5)
+    expect(notebook.firsts('a')).toEqual(upTo(5))
+    const redis = besides(url)
+    await eventually(
+      'nothing waits',
+      async () => (await redis.xpending('pabal.ordering', 'pabal.ordering.shipping'))[0] === 0,
+    )
+    expect(await redis.xinfo('CONSUMERS', 'pabal.ordering', 'pabal.ordering.shipping')).toHaveLength(1)
+  })
+
+  test('the order of each key is kept while readers come and go', async () => {
+    const { url } = await testRedis()
+    const producer = await opened(url)
+    const notebook = new Notebook()
+    const keys = upTo(20).map((n) => `key-${n}`)
+    const stop = new AbortController()
+    let changes = 0
+    const change = async (): Promise<void> => {
+      while (!stop.signal.aborted) {
+        changes++
+        const { open } = await opened(url, { batch: 7 })
+        const before = notebook.batches
+        await open.receive(channel, 'shipping', notebook.take)
+        const { open: second } = await opened(url, { batch: 7 })
+        await second.receive(channel, 'shipping', notebook.take)
+        await eventually('one of them reads', () => stop.signal.aborted || notebook.batches > before)
+        await open[Symbol.asyncDispose]()
+        if (!stop.signal.aborted) await second[Symbol.asyncDispose]()
+      }
+    }
+    const changing = change()
+    for (const n of upTo(60))
+      await publishAll(
+        producer.open,
+        keys.map((key) => message(key, n)),
+      )
+    await eventually('all have come', () => keys.every((key) => notebook.firsts(key).length === 60))
+    stop.abort()
+    await changing
+    expect(changes).toBeGreaterThan(2)
+    for (const key of keys) expect(notebook.firsts(key)).toEqual(upTo(60))
+  })
+
+  test('what was refused is kept in a stream of its own, with the reason, and told', async () => {
+    const { url } = await testRedis()
+    const { open, warnings } = await opened(url)
+    const notebook = new Notebook()
+    await open.receive(channel, 'shipping', notebook.take)
+    const redis = besides(url)
+    const id = await redis.xadd('pabal.ordering', '*', 'event', 'hello')
+    await eventually('it is kept', () => redis.exists('pabal.ordering.shipping.refused'))
+    const [[, fields]] = (await redis.xrange('pabal.ordering.shipping.refused', '-', '+')) as [[string, string[]]]
+    expect(fields).toEqual(['id', id, 'reason', expect.stringContaining('PABAL_MESSAGE_INVALID'), 'event', 'hello'])
+    await eventually('it is told', () => warnings.some(([what]) => what.includes(`refused entry ${id}`)))
+    expect((await redis.xpending('pabal.ordering', 'pabal.ordering.shipping'))[0]).toBe(0)
+  })
+
+  test('an entry in binary mode is read', async () => {
+    const { url } = await testRedis()
+    const { open } = await opened(url)
+    const notebook = new Notebook()
+    await open.receive(channel, 'shipping', notebook.take)
+    const attributes = [...message('주문 1', 3).event.attributes].flatMap(([name, value]) => [
+      name === 'datacontenttype' ? 'content-type' : `ce_${name}`,
+      String(value),
+    ])
+    await besides(url).xadd('pabal.ordering', '*', ...attributes, 'data', '{"n":3}')
+    await eventually('it has come', () => notebook.brought.length > 0)
+    expect(notebook.brought).toEqual([{ key: '주문 1', n: 3 }])
+  })
+
+  test('what every group has acknowledged is deleted, and nothing else', async () => {
+    const { url } = await testRedis()
+    const { open } = await opened(url, { keepMs: 0, trimEveryMs: 10, batch: 100 })
+    const redis = besides(url)
+    const [shipping, reporting] = [new Notebook(), new Notebook()]
+    const held = gate()
+    reporting.gate = held.opened
+    await open.receive(channel, 'reporting', reporting.take)
+    await open.receive(channel, 'shipping', shipping.take)
+    await publishAll(open, messages('a', 1, 1_000))
+    await eventually('one has all', () => shipping.brought.length === 1_000)
+    await publishAll(open, messages('a', 1_001, 1_001))
+    await eventually('and has looked what can go', () => shipping.brought.length === 1_001)
+    expect(await redis.xlen('pabal.ordering')).toBe(1_001)
+    held.open()
+    // Whole nodes of a stream are deleted, which have 100 entries.
+    await eventually('both have all', () => reporting.brought.length === 1_001)
+    await eventually('it is deleted', async () => (await redis.xlen('pabal.ordering')) <= 101)
+    expect(reporting.firsts('a')).toEqual(upTo(1_001))
+  })
+
+  test('what is young stays for who subscribes later', async () => {
+    const { url } = await testRedis()
+    const { open } = await opened(url, { trimEveryMs: 0 })
+    const [shipping, late] = [new Notebook(), new Notebook()]
+    await open.receive(channel, 'shipping', shipping.take)
+    await publishAll(open, messages('a', 1, 300))
+    await eventually('all have come', () => shipping.brought.length === 300)
+    await open.receive(channel, 'reporting', late.take)
+    await eventually('all come again', () => late.brought.length === 300)
+    expect(late.firsts('a')).toEqual(upTo(300))
+  })
+})

@@ -1,0 +1,45 @@
+/** P9 Over Redis Streams: a server that crashes and comes back, consumers that stop and start, and each event once, in the order of its key. */
+
+import { Redis } from 'ioredis'
+import { describe, expect, test } from 'vitest'
+import { redisStreamsTransport } from '../../../src/exchange/redis-streams/transport.ts'
+import { missingRedis } from '../../support/redis-server.ts'
+import { testRedis } from '../../support/redis-streams.ts'
+import { titled } from '../../support/require-server.ts'
+import { exchangeWorld, ordering, placeAll, wholeWorld, wholesale } from './world.ts'
+
+const missing = missingRedis()
+describe.skipIf(missing)(titled('over Redis Streams', missing), () => {
+  test('nothing is lost, doubled or out of order', { timeout: 60_000 }, async () => {
+    const broker = await testRedis()
+    const world = await exchangeWorld(
+      redisStreamsTransport({
+        client: (settings) => new Redis(broker.url, settings),
+        leaseMs: 1_000,
+        timeoutMs: 2_000,
+      }),
+    )
+    const [first, second] = [world.producer(ordering), world.producer(wholesale)]
+    const shipping = world.consumer('shipping')
+    const apps = [shipping, world.consumer('reporting'), world.consumer('notification')]
+    await Promise.all([first, second, ...apps].map((app) => app.start()))
+
+    await Promise.all([placeAll(first, ordering, 0, 200), placeAll(second, wholesale, 0, 150)])
+    await shipping.stop()
+    // Two processes of one context, and one that is away for a while.
+    const standby = world.consumer('reporting')
+    await standby.start()
+    await Promise.all([placeAll(first, ordering, 200, 400), placeAll(second, wholesale, 150, 300)])
+
+    await broker.crash()
+    await Promise.all([placeAll(first, ordering, 400, 500), placeAll(second, wholesale, 300, 400)])
+    await broker.start()
+    await world.consumer('shipping').start()
+    await apps[1]!.stop()
+    await placeAll(first, ordering, 500, 600)
+
+    await world.settled()
+    expect(world.faults()).toEqual(wholeWorld)
+    expect([ordering, wholesale].map((producer) => world.published(producer).length)).toEqual([600, 400])
+  })
+})
