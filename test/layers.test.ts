@@ -22,7 +22,10 @@ const rows = [
 /** Each folder below a port is an adapter: it imports its port, `event` and `core`, and of other adapters those named here. */
 const ports = ['store', 'exchange']
 const adapterImports = ['event', 'core']
-const adapterBuildsOn: Record<string, readonly string[]> = { 'store/kysely': ['store/sqlite', 'store/postgres'] }
+const adapterBuildsOn: Record<string, readonly string[]> = {
+  'store/kysely': ['store/sqlite', 'store/postgres'],
+  'exchange/redis-pubsub': ['exchange/redis-streams'],
+}
 
 /** Who may name an adapter, beside the entry points. */
 const adapterUsers = ['app', 'cli']
