@@ -28,7 +28,7 @@ const behindProxy = async () => {
 }
 
 const missing = missingRedis()
-describe.skipIf(missing)(titled('the transport over Redis Streams, under faults', missing), () => {
+describe.skipIf(missing)(titled('the transport over Redis Streams, under faults', missing), { retry: 2 }, () => {
   test('what is published is told when the server has it, not before', async () => {
     const { proxy, through, redis } = await behindProxy()
     const { open } = await opened(through, { timeoutMs: 10_000 })
@@ -44,7 +44,7 @@ describe.skipIf(missing)(titled('the transport over Redis Streams, under faults'
 
   test('a link that is mute fails what is published, and everybody goes on when it is well again', async () => {
     const { proxy, through, redis } = await behindProxy()
-    const { open, warnings } = await opened(through, { timeoutMs: 300 })
+    const { open, warnings } = await opened(through, { timeoutMs: 600 })
     const notebook = new Notebook()
     await open.receive(channel, 'shipping', notebook.take)
     await publishAll(open, messages('a', 1, 2))
@@ -67,7 +67,7 @@ describe.skipIf(missing)(titled('the transport over Redis Streams, under faults'
 
   test('a link that is frozen fails what is published within its time', async () => {
     const { proxy, through } = await behindProxy()
-    const { open } = await opened(through, { timeoutMs: 300 })
+    const { open } = await opened(through, { timeoutMs: 600 })
     proxy.freeze()
     await expect(publishAll(open, messages('a', 1, 2))).rejects.toEqual(unreachable)
     const aborted = AbortSignal.abort(new Error('enough'))
@@ -171,6 +171,46 @@ describe.skipIf(missing)(titled('the transport over Redis Streams, under faults'
     const { url } = await testRedis()
     const { open } = await opened(url, { replicas: 1, timeoutMs: 200 })
     await expect(publishAll(open, messages('a', 1, 2))).rejects.toThrow(/0 of 1 replicas/)
+  })
+
+  test.each([
+    [0, 'is lost when the replica becomes the primary (R14)'],
+    [1, 'is not told as published where the replica has to confirm'],
+  ])('what a replica has not got (replicas: %s) %s', async (replicas) => {
+    const primary = await testRedis({ 'repl-diskless-sync-delay': '0' })
+    const replica = await testRedis()
+    const link = await faultProxy(primary.port)
+    onTestFinished(() => link.close())
+    const standby = besides(replica.url)
+    await standby.replicaof('127.0.0.1', link.port)
+    let url = primary.url
+    const { open } = await opened(url, { replicas, timeoutMs: 1_000, client: (settings) => new Redis(url, settings) })
+    await eventually('the first is published', () => publishAll(open, messages('a', 1, 1)).catch(() => false))
+    await eventually('the replica has it', () => standby.exists('pabal.ordering'))
+
+    link.freeze()
+    const sent = messages('a', 2, 3)
+    const told = await publishAll(open, sent).catch(() => undefined)
+    expect(told).toEqual(replicas === 0 ? [undefined, undefined] : undefined)
+    await primary.crash()
+    url = replica.url
+    // Who connects before it is promoted is refused, and connects anew the next time.
+    await eventually('it finds the replica', () =>
+      publishAll(open, sent).then(
+        () => false,
+        (error: unknown) => /UNREACHABLE.*READONLY/.test(String(error)),
+      ),
+    )
+    await standby.replicaof('NO', 'ONE')
+
+    // The relay publishes again what was not told, and goes on behind what was.
+    const rest = replicas === 0 ? messages('a', 4, 4) : sent
+    const { open: anew } = await opened(url)
+    await publishAll(anew, rest)
+    const notebook = new Notebook()
+    await anew.receive(channel, 'shipping', notebook.take)
+    await eventually('all has come', () => notebook.firsts('a').includes(rest.length === 1 ? 4 : 3))
+    expect(notebook.firsts('a')).toEqual(replicas === 0 ? [1, 4] : [1, 2, 3])
   })
 
   test('a server that is full takes nothing more, and is read all the same', async () => {
