@@ -7,6 +7,6 @@ export const operatorTypePrefix = 'pabal.'
 export const operatorKeyPrefix = 'pabal:'
 
 /** Keys of what was received from other contexts begin so: theirs and ours do not meet. */
-export const receivedKeyPrefix = `${operatorKeyPrefix}received:`
+export const receivedKeyPrefix: string = `${operatorKeyPrefix}received:`
 
 export const isOperatorType = (type: string): boolean => type.startsWith(operatorTypePrefix)

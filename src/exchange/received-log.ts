@@ -66,7 +66,7 @@ export const isReceived = (source: string): boolean => source.startsWith(namePre
 export class ReceivedLog implements EventSource {
   readonly name: string
   readonly producer: string
-  readonly stream = publicStream
+  readonly stream: string = publicStream
   readonly report = undefined
   readonly #parts: ReceivedLogParts
   readonly #definitions: ReadonlyMap<string, EntryDefinition>

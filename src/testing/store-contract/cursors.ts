@@ -1,29 +1,38 @@
 /** Consumers and their cursors: leases, and the epoch that fences a stale owner out. */
 
 import assert from 'node:assert/strict'
-import type { CursorRow, Place } from '../../store/store.ts'
+import type { CursorId, CursorRow, Place } from '../../store/store.ts'
 import { type StoreRule, eventually, paid, pick, placed, type Process, rule } from './fixture.ts'
 import { parked, skipped } from './parking.ts'
 
 const consumer = { name: 'order-list', effects: 'database', lanes: 2, types: [placed] } as const
-export const id = { consumer: 'order-list', source: 'ordering', lane: 0 }
+export const id: CursorId = { consumer: 'order-list', source: 'ordering', lane: 0 }
 const start: Place = { position: 0, eventId: null, incarnation: 'one' }
 export const place = (position: number): Place => ({ position, eventId: `event-${position}`, incarnation: 'one' })
 export const longMs = 60_000
 const lease = { leaseMs: longMs, stalls: 0 }
 
-export const create = ({ write, cursors }: Process, of = id) => write((session) => cursors.create(session, of, start))
-export const claim = ({ write, cursors }: Process, leaseMs = longMs, of = id) =>
-  write((session) => cursors.claim(session, of, leaseMs))
+export const create = ({ write, cursors }: Process, of: CursorId = id): Promise<void> =>
+  write((session) => cursors.create(session, of, start))
+export const claim = (
+  { write, cursors }: Process,
+  leaseMs: number = longMs,
+  of: CursorId = id,
+): Promise<CursorRow | undefined> => write((session) => cursors.claim(session, of, leaseMs))
 /** Lanes that are wished for; undefined when the fence has held. */
-export const moving = async (process: Process, epoch: number, to: Place, of = id) => {
+export const moving = async (
+  process: Process,
+  epoch: number,
+  to: Place,
+  of: CursorId = id,
+): Promise<readonly number[] | undefined> => {
   const rows = await process.read((session) => process.cursors.cursors(session, of.consumer))
   const from = rows.find(({ source, lane: number }) => source === of.source && number === of.lane)?.position ?? 0
   return process.write((session) => process.cursors.move(session, of, [{ lane: of.lane, epoch, from, to }], lease))
 }
 const move = async (...[process, epoch, to, of]: Parameters<typeof moving>): Promise<boolean> =>
   (await moving(process, epoch, to, of)) !== undefined
-export const cursorOf = async ({ read, cursors }: Process, of = id): Promise<CursorRow> => {
+export const cursorOf = async ({ read, cursors }: Process, of: CursorId = id): Promise<CursorRow> => {
   const rows = await read((session) => cursors.cursors(session, of.consumer))
   const row = rows.find(({ source, lane }) => source === of.source && lane === of.lane)
   assert.ok(row !== undefined)
