@@ -1,0 +1,439 @@
+import { connect } from 'amqplib'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import type { Broker } from '../../../test/support/broker.ts'
+import { startChild } from '../../../test/support/child.ts'
+import { eventually, gate } from '../../../test/support/eventually.ts'
+import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../test/support/rabbitmq-server.ts'
+import { onRabbit, withUsers } from '../../../test/support/rabbitmq-tools.ts'
+import { rawText } from '../../../test/support/postgres-wire.ts'
+import { titled } from '../../../test/support/require-server.ts'
+import { type FaultProxy, faultProxy } from '../../../test/support/tcp-fault.ts'
+import { systemEnvironment } from '../../core/environment.ts'
+import { defaultLimits } from '../../core/limits.ts'
+import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
+import type { OpenTransport, Outgoing, Taken, Take } from '../transport.ts'
+import { rabbitmqTransport, type RabbitTransportOptions } from './transport.ts'
+
+const missing = missingRabbit()
+const channel = { context: 'ordering' }
+const signal = AbortSignal.timeout(600_000)
+/** Of the broker's, for bodies. */
+const brokerBytes = 2_000_000
+
+let broker: Broker
+let tests = 0
+const nextPrefix = (): string => `t${++tests}.`
+
+const harness: TransportHarness = {
+  create: async () => {
+    const prefix = nextPrefix()
+    return {
+      transport: () => rabbitmqTransport({ connect: () => connect(broker.url), prefix }),
+      inject: ({ context }, body) =>
+        onRabbit(broker, async (raw) => {
+          raw.publish(`${prefix}pabal.${context}`, 'of.others', Buffer.from(body))
+          await raw.waitForConfirms()
+        }),
+      crash: async () => {
+        await quorumQueueIsKept(broker, `${prefix}pabal.ordering.shipping.refused`)
+        await broker.restart({ immediate: true })
+      },
+      [Symbol.asyncDispose]: async () => {},
+    }
+  },
+}
+
+interface Opened {
+  readonly open: OpenTransport
+  readonly warnings: string[]
+}
+
+/** A process' transport, over `url` unless it is the broker's own. */
+const opened = async (
+  prefix: string,
+  { url = broker.url, ...options }: Partial<RabbitTransportOptions> & { readonly url?: string } = {},
+): Promise<Opened> => {
+  const warnings: string[] = []
+  const open = await rabbitmqTransport({ connect: () => connect(url), prefix, ...options }).open({
+    environment: systemEnvironment,
+    warn: (what, error) => warnings.push(`${what}: ${String(error)}`),
+  })
+  onTestFinished(() => open[Symbol.asyncDispose]())
+  return { open, warnings }
+}
+
+const message = (key: string, n: number, text = `{"n":${n}}`): Outgoing => ({
+  key,
+  id: `${key}-${n}`,
+  event: {
+    attributes: new Map([
+      ['specversion', '1.0'],
+      ['id', `${key}-${n}`],
+      ['source', 'urn:pabal:ordering'],
+      ['type', 'shop.order-placed.v1'],
+      ['subject', key],
+    ]),
+    data: text,
+  },
+})
+const messages = (key: string, from: number, to: number): Outgoing[] =>
+  Array.from({ length: to - from + 1 }, (_, i) => message(key, from + i))
+
+/** Puts the ids of what comes into `ids`, in order. */
+const collecting = (ids: string[]): Take => {
+  return async (batch) =>
+    batch.map((each): Taken => {
+      ids.push(String(each.decode(defaultLimits).attributes.get('id')))
+      return undefined
+    })
+}
+const idsOf = (of: readonly Outgoing[]): string[] => of.map(({ id }) => id)
+
+const proxied = async (heartbeat: number): Promise<{ readonly proxy: FaultProxy; readonly url: string }> => {
+  const proxy = await faultProxy(broker.port, rawText)
+  onTestFinished(() => proxy.close())
+  return { proxy, url: `${proxy.url(broker.url)}?heartbeat=${heartbeat}` }
+}
+
+const countIn = (queue: string): Promise<number> =>
+  onRabbit(broker, async (raw) => (await raw.checkQueue(queue)).messageCount)
+
+describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 60_000 }, () => {
+  beforeAll(async () => {
+    const users = await withUsers()
+    afterAll(() => users[Symbol.asyncDispose]())
+    broker = await startRabbit({ settings: { ...users.settings, max_message_size: String(brokerBytes) } })
+  }, 120_000)
+  afterAll(() => broker[Symbol.asyncDispose]())
+
+  describe('keeps the contract', () => {
+    // There is nothing that it cannot do.
+    test.each(plan(transportContract))('$name', ({ run }) => run(harness))
+  })
+
+  describe('published', () => {
+    test('is told when the broker has it, and not before', async () => {
+      const prefix = nextPrefix()
+      const { proxy, url } = await proxied(60)
+      const { open } = await opened(prefix, { url, subscribers: { ordering: ['shipping'] } })
+      expect(await open.publish(channel, messages('a', 1, 3), signal)).toEqual([undefined, undefined, undefined])
+      expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(3)
+      proxy.freeze()
+      let told = false
+      const publishing = open.publish(channel, messages('a', 4, 6), signal).then((outcomes) => {
+        told = true
+        return outcomes
+      })
+      // Another connection's round trips: there was time for an answer.
+      expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(3)
+      expect(told).toBe(false)
+      proxy.thaw()
+      expect(await publishing).toEqual([undefined, undefined, undefined])
+      expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(6)
+    })
+
+    test('over a link that brings no answers is not told as published, and goes over a new one', async () => {
+      const { proxy, url } = await proxied(60)
+      const { open, warnings } = await opened(nextPrefix(), { url, timeoutMs: 300 })
+      await open.publish(channel, messages('a', 1, 1), signal)
+      proxy.cutReplies()
+      await expect(open.publish(channel, messages('a', 2, 3), signal)).rejects.toMatchObject({
+        code: 'PABAL_TRANSPORT_UNREACHABLE',
+        retryable: true,
+      })
+      proxy.heal()
+      expect(await open.publish(channel, messages('a', 2, 3), signal)).toEqual([undefined, undefined])
+      expect(warnings.join()).toMatch(/the connection for publishing was lost/)
+    })
+
+    test('to a broker that is reset in between goes over a new connection', async () => {
+      const { proxy, url } = await proxied(60)
+      const { open } = await opened(nextPrefix(), { url })
+      for (let n = 1; n <= 5; n++) {
+        await eventually('it is published', () =>
+          open.publish(channel, messages('a', n, n), signal).then(
+            ([outcome]) => outcome === undefined,
+            () => false,
+          ),
+        )
+        proxy.reset()
+      }
+    })
+
+    test('is given up when the caller does, and no later', async () => {
+      const { proxy, url } = await proxied(60)
+      const { open } = await opened(nextPrefix(), { url, timeoutMs: 60_000 })
+      await open.publish(channel, messages('a', 1, 1), signal)
+      proxy.freeze()
+      const abort = new AbortController()
+      const publishing = open.publish(channel, messages('a', 2, 2), abort.signal)
+      abort.abort()
+      await expect(publishing).rejects.toBeInstanceOf(Error)
+      proxy.thaw()
+    })
+
+    test('what the broker itself takes for too large fails for ever, and what stood beside it for now', async () => {
+      const { open } = await opened(nextPrefix(), { messageBytes: 2 * brokerBytes })
+      const large = message('b', 1, JSON.stringify('x'.repeat(brokerBytes + 1)))
+      const outcomes = await open.publish(channel, [large, ...messages('a', 1, 2)], signal)
+      expect(outcomes[0]?.error).toMatchObject({ code: 'PABAL_MESSAGE_TOO_LARGE', retryable: false })
+      for (const outcome of outcomes.slice(1))
+        if (outcome !== undefined) expect(outcome.error).toMatchObject({ retryable: true })
+      expect(await open.publish(channel, messages('a', 1, 2), signal)).toEqual([undefined, undefined])
+    })
+
+    test('an event that AMQP has no room for fails alone', async () => {
+      const { open } = await opened(nextPrefix())
+      const wide = message('a', 1)
+      const attributes = new Map([...wide.event.attributes, ['metadata', 'x'.repeat(70_000)] as const])
+      const outcomes = await open.publish(
+        channel,
+        [{ ...wide, event: { ...wide.event, attributes } }, message('b', 1)],
+        signal,
+      )
+      expect(outcomes[0]?.error).toMatchObject({ code: 'PABAL_MESSAGE_INVALID', retryable: false })
+      expect(outcomes[1]).toBeUndefined()
+    })
+
+    test('an exchange that was deleted is made again', async () => {
+      const prefix = nextPrefix()
+      const { open } = await opened(prefix)
+      await open.publish(channel, messages('a', 1, 1), signal)
+      await onRabbit(broker, (raw) => raw.deleteExchange(`${prefix}pabal.ordering`))
+      await expect(open.publish(channel, messages('a', 2, 2), signal)).rejects.toMatchObject({ retryable: true })
+      expect(await open.publish(channel, messages('a', 2, 2), signal)).toEqual([undefined])
+    })
+  })
+
+  describe('received', () => {
+    test('over a link that has frozen: it is noticed by its heartbeat, and all comes over a new one', async () => {
+      const prefix = nextPrefix()
+      const { proxy, url } = await proxied(1)
+      const ids: string[] = []
+      const consumer = await opened(prefix, { url, timeoutMs: 500 })
+      await consumer.open.receive(channel, 'shipping', collecting(ids))
+      const { open } = await opened(prefix)
+      await open.publish(channel, messages('a', 1, 3), signal)
+      await eventually('the first have come', () => ids.length === 3)
+      proxy.freeze()
+      await open.publish(channel, messages('a', 4, 6), signal)
+      await eventually('it is noticed', () => consumer.warnings.some((each) => each.includes('receiving was lost')))
+      proxy.heal()
+      await eventually('the rest has come', () => new Set(ids).size === 6)
+      expect([...new Set(ids)]).toEqual(idsOf(messages('a', 1, 6)))
+    })
+
+    test('by a process that is killed between taking and acknowledging comes again, to another', async () => {
+      const prefix = nextPrefix()
+      const child = startChild(
+        {
+          text: `
+            import { connect } from 'amqplib'
+            import { systemEnvironment } from './src/core/environment.ts'
+            import { rabbitmqTransport } from './src/exchange/rabbitmq/transport.ts'
+            const [, url, prefix] = process.argv
+            const open = await rabbitmqTransport({ connect: () => connect(url), prefix })
+              .open({ environment: systemEnvironment, warn: () => {} })
+            await open.receive({ context: 'ordering' }, 'shipping', () => {
+              console.log('taken')
+              return new Promise(() => {})
+            })
+            console.log('ready')`,
+        },
+        broker.url,
+        prefix,
+      )
+      await child.said('ready')
+      const ids: string[] = []
+      const { open } = await opened(prefix)
+      await open.receive(channel, 'shipping', collecting(ids))
+      await open.publish(channel, messages('a', 1, 5), signal)
+      await child.said('taken')
+      expect(ids).toEqual([])
+      await child.kill()
+      await eventually('all have come', () => ids.length >= 5)
+      expect(ids).toEqual(idsOf(messages('a', 1, 5)))
+    })
+
+    test('by two processes in turn keeps the order of each key', async () => {
+      const prefix = nextPrefix()
+      const arrived: string[] = []
+      const consumers = await Promise.all([1, 2, 3].map(() => opened(prefix, { prefetch: 20 })))
+      const receivings = []
+      for (const { open } of consumers) receivings.push(await open.receive(channel, 'shipping', collecting(arrived)))
+      const keys = ['a', 'b', 'c']
+      const { open } = await opened(prefix)
+      const publishing = (async () => {
+        for (let n = 1; n <= 300; n += 10)
+          await open.publish(
+            channel,
+            Array.from({ length: 10 }, (_, i) => keys.map((key) => message(key, n + i))).flat(),
+            signal,
+          )
+      })()
+      // The one at work stops in the midst of it, twice.
+      for (const [index, receiving] of receivings.slice(0, 2).entries()) {
+        await eventually('some have come', () => arrived.length > (index + 1) * 150)
+        await receiving[Symbol.asyncDispose]()
+      }
+      await publishing
+      await eventually('all have come', () => new Set(arrived).size === 900)
+      for (const key of keys) {
+        const of = arrived.filter((id) => id.startsWith(`${key}-`))
+        expect([...new Set(of)]).toEqual(idsOf(messages(key, 1, 300)))
+      }
+    })
+
+    test('no more than a batch that was asked for comes at a time', async () => {
+      const prefix = nextPrefix()
+      const sizes: number[] = []
+      const { open } = await opened(prefix, { prefetch: 10 })
+      const held = gate()
+      await open.receive(channel, 'shipping', async (batch) => {
+        sizes.push(batch.length)
+        await held.opened
+        return batch.map(() => undefined)
+      })
+      await open.publish(channel, messages('a', 1, 50), signal)
+      held.open()
+      await eventually('all have come', () => sizes.reduce((sum, size) => sum + size, 0) === 50)
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(5)
+    })
+
+    test('what is refused is set aside as it came, and told', async () => {
+      const prefix = nextPrefix()
+      const { open, warnings } = await opened(prefix)
+      const ids: string[] = []
+      await open.receive(channel, 'shipping', async (batch) =>
+        batch.map((each): Taken => {
+          const id = String(each.decode(defaultLimits).attributes.get('id'))
+          ids.push(id)
+          return id === 'a-2' || id === 'a-5' ? { refused: new Error(`${id} is of no use`) } : undefined
+        }),
+      )
+      await open.publish(channel, messages('a', 1, 5), signal)
+      const refused = `${prefix}pabal.ordering.shipping.refused`
+      await eventually('both are set aside', async () => (await countIn(refused)) === 2)
+      await onRabbit(broker, async (raw) => {
+        for (const n of [2, 5]) {
+          const found = await raw.get(refused, { noAck: true })
+          expect(found && found.content.toString()).toBe(`{"n":${n}}`)
+          expect(found && found.properties.headers?.['x-death']?.[0]?.reason).toBe('rejected')
+        }
+      })
+      expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(0)
+      expect(ids).toEqual(idsOf(messages('a', 1, 5)))
+      expect(warnings.filter((each) => each.includes('is of no use'))).toHaveLength(2)
+    })
+
+    test('from a queue that was deleted goes on from a new one, and says so', async () => {
+      const prefix = nextPrefix()
+      const { open, warnings } = await opened(prefix)
+      const ids: string[] = []
+      await open.receive(channel, 'shipping', collecting(ids))
+      await onRabbit(broker, (raw) => raw.deleteQueue(`${prefix}pabal.ordering.shipping`))
+      await eventually('it is told', () => warnings.some((each) => each.includes('the queue was deleted')))
+      await eventually('the new one has come', async () => {
+        await open.publish(channel, messages('a', 1, 1), signal)
+        return ids.length > 0
+      })
+    })
+  })
+
+  describe('what is not there', () => {
+    const failing = async (options: Parameters<typeof opened>[1], prefix = nextPrefix()) => {
+      const { open } = await opened(prefix, options)
+      const errors = await Promise.all([
+        open.publish(channel, messages('a', 1, 1), signal).catch((error: unknown) => error as Error),
+        open.receive(channel, 'shipping', collecting([])).catch((error: unknown) => error as Error),
+      ])
+      return errors as [Error, Error]
+    }
+
+    test('is named, and not made, when nothing is to be provisioned', async () => {
+      const prefix = nextPrefix()
+      const [publishing, receiving] = await failing({ provision: false }, prefix)
+      expect(publishing).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+      expect(publishing.message).toContain(`the exchange '${prefix}pabal.ordering'`)
+      expect(receiving).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+      for (const name of ['pabal.ordering', 'pabal.ordering.shipping', 'pabal.ordering.shipping.refused'])
+        expect(receiving.message).toContain(`'${prefix}${name}'`)
+      await expect(onRabbit(broker, (raw) => raw.checkExchange(`${prefix}pabal.ordering`))).rejects.toThrow(/404/)
+
+      const { open: provisioning } = await opened(prefix, { subscribers: { ordering: ['shipping'] } })
+      await provisioning.publish(channel, messages('a', 1, 1), signal)
+      const { open } = await opened(prefix, { provision: false })
+      const ids: string[] = []
+      await open.receive(channel, 'shipping', collecting(ids))
+      await open.publish(channel, messages('a', 2, 2), signal)
+      await eventually('both have come', () => ids.length === 2)
+    })
+
+    test.each([
+      ['a password that is wrong', (url: string) => url.replace('guest:guest', 'guest:secret'), /ACCESS.REFUSED/],
+      ['a virtual host that is not there', (url: string) => `${url}/nowhere`, /virtual host/],
+      ['nobody who listens', () => 'amqp://guest:secret@127.0.0.1:1', /ECONNREFUSED/],
+      ['a host that is not there', () => 'amqp://guest:secret@nowhere.invalid', /nowhere\.invalid/],
+    ])('%s: it is told in one error, without the password', async (_, changed, told) => {
+      for (const error of await failing({ url: changed(broker.url) })) {
+        expect(error).toMatchObject({ code: 'PABAL_TRANSPORT_UNREACHABLE', retryable: true })
+        expect(error.message).toMatch(told)
+        expect(error.message).not.toContain('secret')
+      }
+    })
+
+    test('a host that says nothing is waited for as long as is allowed', async () => {
+      const { proxy, url } = await proxied(60)
+      proxy.freeze()
+      for (const error of await failing({ url, timeoutMs: 200 }))
+        expect(error).toMatchObject({ code: 'PABAL_TRANSPORT_UNREACHABLE' })
+      proxy.heal()
+    })
+
+    test('a right: it is told which', async () => {
+      for (const error of await failing({ url: broker.url.replace('guest:guest', 'nobody:nobody') })) {
+        expect(error).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID', retryable: false })
+        expect(error.message).toMatch(/lacks a right.*pabal\.ordering/)
+      }
+    })
+
+    test('an exchange or a queue of the kind that is needed: it is told what it is', async () => {
+      const [first, second] = [nextPrefix(), nextPrefix()]
+      await onRabbit(broker, async (raw) => {
+        await raw.assertExchange(`${first}pabal.ordering`, 'fanout')
+        await raw.assertQueue(`${second}pabal.ordering.shipping`)
+      })
+      for (const error of await failing({}, first)) {
+        expect(error).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+        expect(error.message).toMatch(/'topic'.*'fanout'/)
+      }
+      const [, receiving] = await failing({}, second)
+      expect(receiving).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+      expect(receiving.message).toMatch(/pabal\.ordering\.shipping.*inequivalent arg/)
+    })
+  })
+
+  test('what is given wrongly is refused before anything is connected', () => {
+    const given = (options: object) => () => rabbitmqTransport({ connect: () => connect(broker.url), ...options })
+    for (const options of [{ connect: 'amqp://x' }, { prefix: 'amq.' }, { prefix: 'a b' }, { prefetch: 0 }])
+      expect(given(options)).toThrow(/PABAL_COMPOSITION_INVALID/)
+    for (const options of [{ prefetch: 2_001 }, { messageBytes: 1 }, { timeoutMs: 1 }])
+      expect(given(options)).toThrow(/PABAL_COMPOSITION_INVALID/)
+  })
+})
+
+describe.skipIf(missing)(titled('a RabbitMQ that is short of memory', missing), { timeout: 60_000 }, () => {
+  test('takes nothing, and says why', async () => {
+    await using short = await startRabbit({ settings: { 'vm_memory_high_watermark.absolute': '1MB' } })
+    const { open, warnings } = await opened('', { url: short.url, timeoutMs: 500 })
+    await open.receive(channel, 'shipping', collecting([]))
+    // Longer than an answer may take: it is not taken for a link that is dead.
+    await expect(open.publish(channel, messages('a', 1, 1), AbortSignal.timeout(1_500))).rejects.toMatchObject({
+      code: 'PABAL_TRANSPORT_UNREACHABLE',
+    })
+    expect(warnings.join()).toMatch(/takes no messages at the moment/)
+    expect(warnings.join()).not.toMatch(/was lost/)
+    await expect(open.publish(channel, messages('a', 2, 2), signal)).rejects.toThrow(/takes no messages at the moment/)
+    await open[Symbol.asyncDispose]()
+  })
+})
