@@ -1,5 +1,6 @@
 import { connect } from 'amqplib'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFailed, onTestFinished, test } from 'vitest'
+import { seeded } from '../../../test/guarantees/postgres-workers/seeded.ts'
 import type { Broker } from '../../../test/support/broker.ts'
 import { startChild } from '../../../test/support/child.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
@@ -93,6 +94,12 @@ const proxied = async (heartbeat: number): Promise<{ readonly proxy: FaultProxy;
   const proxy = await faultProxy(broker.port, rawText)
   onTestFinished(() => proxy.close())
   return { proxy, url: `${proxy.url(broker.url)}?heartbeat=${heartbeat}` }
+}
+
+const chance = (): (() => number) => {
+  const seed = Number(process.env['PABAL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+  onTestFailed(() => console.error(`the faults were chosen with PABAL_SEED=${seed}`))
+  return seeded(seed)
 }
 
 const countIn = (queue: string): Promise<number> =>
@@ -284,6 +291,35 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       }
     })
 
+    test('over links that break again and again: what arrives late is repetitions', async () => {
+      const random = chance()
+      const prefix = nextPrefix()
+      const [out, back] = [await proxied(60), await proxied(60)]
+      const arrived: string[] = []
+      const consumer = await opened(prefix, { url: back.url, prefetch: 50 })
+      await consumer.open.receive(channel, 'shipping', collecting(arrived))
+      const { open } = await opened(prefix, { url: out.url })
+      const keys = ['a', 'b', 'c']
+      for (let n = 1; n <= 400; n += 20) {
+        let left = keys.flatMap((key) => Array.from({ length: 20 }, (_, i) => message(key, n + i)))
+        await eventually('the batch is published', async () => {
+          const publishing = open.publish(channel, left, signal)
+          // Sometimes before all is sent, sometimes before all is confirmed.
+          if (random() < 0.3) setImmediate(() => out.proxy.reset())
+          const outcomes = await publishing.catch(() => left.map(() => ({ error: 'not known' })))
+          const failed = new Set(left.filter((_, at) => outcomes[at] !== undefined).map(({ key }) => key))
+          left = left.filter(({ key }) => failed.has(key))
+          return left.length === 0
+        })
+        if (random() < 0.3) back.proxy.reset()
+      }
+      await eventually('all have come', () => new Set(arrived).size === 1_200)
+      for (const key of keys) {
+        const of = arrived.filter((id) => id.startsWith(`${key}-`))
+        expect([...new Set(of)]).toEqual(idsOf(messages(key, 1, 400)))
+      }
+    })
+
     test('no more than a batch that was asked for comes at a time', async () => {
       const prefix = nextPrefix()
       const sizes: number[] = []
@@ -324,6 +360,25 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(0)
       expect(ids).toEqual(idsOf(messages('a', 1, 5)))
       expect(warnings.filter((each) => each.includes('is of no use'))).toHaveLength(2)
+    })
+
+    test('however often it was given back: nothing is dropped for that', async () => {
+      const prefix = nextPrefix()
+      const { open } = await opened(prefix, { subscribers: { ordering: ['shipping'] } })
+      await open.publish(channel, messages('a', 1, 1), signal)
+      const times = 30
+      await onRabbit(broker, async (raw) => {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        let given = 0
+        await raw.consume(`${prefix}pabal.ordering.shipping`, (delivered) => {
+          if (++given > times) resolve()
+          else raw.nack(delivered!, false, true)
+        })
+        await promise
+      })
+      const ids: string[] = []
+      await open.receive(channel, 'shipping', collecting(ids))
+      await eventually('it has come', () => ids.length === 1)
     })
 
     test('from a queue that was deleted goes on from a new one, and says so', async () => {
