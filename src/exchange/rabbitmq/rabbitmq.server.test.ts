@@ -1,29 +1,30 @@
 import { connect } from 'amqplib'
-import { afterAll, beforeAll, describe, expect, onTestFailed, onTestFinished, test } from 'vitest'
-import { seeded } from '../../../test/guarantees/postgres-workers/seeded.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Broker } from '../../../test/support/broker.ts'
-import { startChild } from '../../../test/support/child.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
 import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../test/support/rabbitmq-server.ts'
 import { onRabbit, withUsers } from '../../../test/support/rabbitmq-tools.ts'
-import { rawText } from '../../../test/support/postgres-wire.ts'
+import {
+  channel,
+  collecting,
+  idsOf,
+  message,
+  messages,
+  rabbitTools,
+  signal,
+} from '../../../test/support/rabbitmq-transport.ts'
 import { titled } from '../../../test/support/require-server.ts'
-import { type FaultProxy, faultProxy } from '../../../test/support/tcp-fault.ts'
-import { systemEnvironment } from '../../core/environment.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
-import type { OpenTransport, Outgoing, Taken, Take } from '../transport.ts'
-import { rabbitmqTransport, type RabbitTransportOptions } from './transport.ts'
+import type { Taken } from '../transport.ts'
+import { rabbitmqTransport } from './transport.ts'
 
 const missing = missingRabbit()
-const channel = { context: 'ordering' }
-const signal = AbortSignal.timeout(600_000)
 /** Of the broker's, for bodies. */
 const brokerBytes = 2_000_000
 
 let broker: Broker
-let tests = 0
-const nextPrefix = (): string => `t${++tests}.`
+const { nextPrefix, opened, proxied, countIn } = rabbitTools(() => broker)
 
 const harness: TransportHarness = {
   create: async () => {
@@ -43,67 +44,6 @@ const harness: TransportHarness = {
     }
   },
 }
-
-interface Opened {
-  readonly open: OpenTransport
-  readonly warnings: string[]
-}
-
-/** A process' transport, over `url` unless it is the broker's own. */
-const opened = async (
-  prefix: string,
-  { url = broker.url, ...options }: Partial<RabbitTransportOptions> & { readonly url?: string } = {},
-): Promise<Opened> => {
-  const warnings: string[] = []
-  const open = await rabbitmqTransport({ connect: () => connect(url), prefix, ...options }).open({
-    environment: systemEnvironment,
-    warn: (what, error) => warnings.push(`${what}: ${String(error)}`),
-  })
-  onTestFinished(() => open[Symbol.asyncDispose]())
-  return { open, warnings }
-}
-
-const message = (key: string, n: number, text = `{"n":${n}}`): Outgoing => ({
-  key,
-  id: `${key}-${n}`,
-  event: {
-    attributes: new Map([
-      ['specversion', '1.0'],
-      ['id', `${key}-${n}`],
-      ['source', 'urn:pabal:ordering'],
-      ['type', 'shop.order-placed.v1'],
-      ['subject', key],
-    ]),
-    data: text,
-  },
-})
-const messages = (key: string, from: number, to: number): Outgoing[] =>
-  Array.from({ length: to - from + 1 }, (_, i) => message(key, from + i))
-
-/** Puts the ids of what comes into `ids`, in order. */
-const collecting = (ids: string[]): Take => {
-  return async (batch) =>
-    batch.map((each): Taken => {
-      ids.push(String(each.decode(defaultLimits).attributes.get('id')))
-      return undefined
-    })
-}
-const idsOf = (of: readonly Outgoing[]): string[] => of.map(({ id }) => id)
-
-const proxied = async (heartbeat: number): Promise<{ readonly proxy: FaultProxy; readonly url: string }> => {
-  const proxy = await faultProxy(broker.port, rawText)
-  onTestFinished(() => proxy.close())
-  return { proxy, url: `${proxy.url(broker.url)}?heartbeat=${heartbeat}` }
-}
-
-const chance = (): (() => number) => {
-  const seed = Number(process.env['PABAL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-  onTestFailed(() => console.error(`the faults were chosen with PABAL_SEED=${seed}`))
-  return seeded(seed)
-}
-
-const countIn = (queue: string): Promise<number> =>
-  onRabbit(broker, async (raw) => (await raw.checkQueue(queue)).messageCount)
 
 describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 60_000 }, () => {
   beforeAll(async () => {
@@ -137,46 +77,6 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       proxy.thaw()
       expect(await publishing).toEqual([undefined, undefined, undefined])
       expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(6)
-    })
-
-    test('over a link that brings no answers is not told as published, and goes over a new one', async () => {
-      const { proxy, url } = await proxied(60)
-      const { open, warnings } = await opened(nextPrefix(), { url, timeoutMs: 300 })
-      await open.publish(channel, messages('a', 1, 1), signal)
-      proxy.cutReplies()
-      await expect(open.publish(channel, messages('a', 2, 3), signal)).rejects.toMatchObject({
-        code: 'PABAL_TRANSPORT_UNREACHABLE',
-        retryable: true,
-      })
-      proxy.heal()
-      expect(await open.publish(channel, messages('a', 2, 3), signal)).toEqual([undefined, undefined])
-      expect(warnings.join()).toMatch(/the connection for publishing was lost/)
-    })
-
-    test('to a broker that is reset in between goes over a new connection', async () => {
-      const { proxy, url } = await proxied(60)
-      const { open } = await opened(nextPrefix(), { url })
-      for (let n = 1; n <= 5; n++) {
-        await eventually('it is published', () =>
-          open.publish(channel, messages('a', n, n), signal).then(
-            ([outcome]) => outcome === undefined,
-            () => false,
-          ),
-        )
-        proxy.reset()
-      }
-    })
-
-    test('is given up when the caller does, and no later', async () => {
-      const { proxy, url } = await proxied(60)
-      const { open } = await opened(nextPrefix(), { url, timeoutMs: 60_000 })
-      await open.publish(channel, messages('a', 1, 1), signal)
-      proxy.freeze()
-      const abort = new AbortController()
-      const publishing = open.publish(channel, messages('a', 2, 2), abort.signal)
-      abort.abort()
-      await expect(publishing).rejects.toBeInstanceOf(Error)
-      proxy.thaw()
     })
 
     test('what the broker itself takes for too large fails for ever, and what stood beside it for now', async () => {
@@ -213,55 +113,6 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
   })
 
   describe('received', () => {
-    test('over a link that has frozen: it is noticed by its heartbeat, and all comes over a new one', async () => {
-      const prefix = nextPrefix()
-      const { proxy, url } = await proxied(1)
-      const ids: string[] = []
-      const consumer = await opened(prefix, { url, timeoutMs: 500 })
-      await consumer.open.receive(channel, 'shipping', collecting(ids))
-      const { open } = await opened(prefix)
-      await open.publish(channel, messages('a', 1, 3), signal)
-      await eventually('the first have come', () => ids.length === 3)
-      proxy.freeze()
-      await open.publish(channel, messages('a', 4, 6), signal)
-      await eventually('it is noticed', () => consumer.warnings.some((each) => each.includes('receiving was lost')))
-      proxy.heal()
-      await eventually('the rest has come', () => new Set(ids).size === 6)
-      expect([...new Set(ids)]).toEqual(idsOf(messages('a', 1, 6)))
-    })
-
-    test('by a process that is killed between taking and acknowledging comes again, to another', async () => {
-      const prefix = nextPrefix()
-      const child = startChild(
-        {
-          text: `
-            import { connect } from 'amqplib'
-            import { systemEnvironment } from './src/core/environment.ts'
-            import { rabbitmqTransport } from './src/exchange/rabbitmq/transport.ts'
-            const [, url, prefix] = process.argv
-            const open = await rabbitmqTransport({ connect: () => connect(url), prefix })
-              .open({ environment: systemEnvironment, warn: () => {} })
-            await open.receive({ context: 'ordering' }, 'shipping', () => {
-              console.log('taken')
-              return new Promise(() => {})
-            })
-            console.log('ready')`,
-        },
-        broker.url,
-        prefix,
-      )
-      await child.said('ready')
-      const ids: string[] = []
-      const { open } = await opened(prefix)
-      await open.receive(channel, 'shipping', collecting(ids))
-      await open.publish(channel, messages('a', 1, 5), signal)
-      await child.said('taken')
-      expect(ids).toEqual([])
-      await child.kill()
-      await eventually('all have come', () => ids.length >= 5)
-      expect(ids).toEqual(idsOf(messages('a', 1, 5)))
-    })
-
     test('by two processes in turn keeps the order of each key', async () => {
       const prefix = nextPrefix()
       const arrived: string[] = []
@@ -288,35 +139,6 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       for (const key of keys) {
         const of = arrived.filter((id) => id.startsWith(`${key}-`))
         expect([...new Set(of)]).toEqual(idsOf(messages(key, 1, 300)))
-      }
-    })
-
-    test('over links that break again and again: what arrives late is repetitions', async () => {
-      const random = chance()
-      const prefix = nextPrefix()
-      const [out, back] = [await proxied(60), await proxied(60)]
-      const arrived: string[] = []
-      const consumer = await opened(prefix, { url: back.url, prefetch: 50 })
-      await consumer.open.receive(channel, 'shipping', collecting(arrived))
-      const { open } = await opened(prefix, { url: out.url })
-      const keys = ['a', 'b', 'c']
-      for (let n = 1; n <= 400; n += 20) {
-        let left = keys.flatMap((key) => Array.from({ length: 20 }, (_, i) => message(key, n + i)))
-        await eventually('the batch is published', async () => {
-          const publishing = open.publish(channel, left, signal)
-          // Sometimes before all is sent, sometimes before all is confirmed.
-          if (random() < 0.3) setImmediate(() => out.proxy.reset())
-          const outcomes = await publishing.catch(() => left.map(() => ({ error: 'not known' })))
-          const failed = new Set(left.filter((_, at) => outcomes[at] !== undefined).map(({ key }) => key))
-          left = left.filter(({ key }) => failed.has(key))
-          return left.length === 0
-        })
-        if (random() < 0.3) back.proxy.reset()
-      }
-      await eventually('all have come', () => new Set(arrived).size === 1_200)
-      for (const key of keys) {
-        const of = arrived.filter((id) => id.startsWith(`${key}-`))
-        expect([...new Set(of)]).toEqual(idsOf(messages(key, 1, 400)))
       }
     })
 
@@ -437,14 +259,6 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       }
     })
 
-    test('a host that says nothing is waited for as long as is allowed', async () => {
-      const { proxy, url } = await proxied(60)
-      proxy.freeze()
-      for (const error of await failing({ url, timeoutMs: 200 }))
-        expect(error).toMatchObject({ code: 'PABAL_TRANSPORT_UNREACHABLE' })
-      proxy.heal()
-    })
-
     test('a right: it is told which', async () => {
       for (const error of await failing({ url: broker.url.replace('guest:guest', 'nobody:nobody') })) {
         expect(error).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID', retryable: false })
@@ -474,21 +288,5 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       expect(given(options)).toThrow(/PABAL_COMPOSITION_INVALID/)
     for (const options of [{ prefetch: 2_001 }, { messageBytes: 1 }, { timeoutMs: 1 }])
       expect(given(options)).toThrow(/PABAL_COMPOSITION_INVALID/)
-  })
-})
-
-describe.skipIf(missing)(titled('a RabbitMQ that is short of memory', missing), { timeout: 60_000 }, () => {
-  test('takes nothing, and says why', async () => {
-    await using short = await startRabbit({ settings: { 'vm_memory_high_watermark.absolute': '1MB' } })
-    const { open, warnings } = await opened('', { url: short.url, timeoutMs: 500 })
-    await open.receive(channel, 'shipping', collecting([]))
-    // Longer than an answer may take: it is not taken for a link that is dead.
-    await expect(open.publish(channel, messages('a', 1, 1), AbortSignal.timeout(1_500))).rejects.toMatchObject({
-      code: 'PABAL_TRANSPORT_UNREACHABLE',
-    })
-    expect(warnings.join()).toMatch(/takes no messages at the moment/)
-    expect(warnings.join()).not.toMatch(/was lost/)
-    await expect(open.publish(channel, messages('a', 2, 2), signal)).rejects.toThrow(/takes no messages at the moment/)
-    await open[Symbol.asyncDispose]()
   })
 })
