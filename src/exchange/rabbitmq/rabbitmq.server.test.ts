@@ -46,12 +46,13 @@ const harness: TransportHarness = {
 }
 
 describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 60_000 }, () => {
+  const started = new AsyncDisposableStack()
   beforeAll(async () => {
-    const users = await withUsers()
-    afterAll(() => users[Symbol.asyncDispose]())
-    broker = await startRabbit({ settings: { ...users.settings, max_message_size: String(brokerBytes) } })
+    const { settings } = started.use(await withUsers())
+    broker = await startRabbit({ settings: { ...settings, max_message_size: String(brokerBytes) } })
+    started.use(broker)
   }, 120_000)
-  afterAll(() => broker[Symbol.asyncDispose]())
+  afterAll(() => started.disposeAsync())
 
   describe('keeps the contract', () => {
     // There is nothing that it cannot do.
