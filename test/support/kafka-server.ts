@@ -8,8 +8,15 @@ import { type Broker, startBroker } from './broker.ts'
 import { accepts, findProgram, finished, surroundings } from './server-process.ts'
 
 export interface KafkaOptions {
-  /** What would stand in `server.properties`; overrides the tests' own. */
-  readonly settings?: Readonly<Record<string, string>>
+  /** What would stand in `server.properties`; overrides the tests' own. A function is asked before the first start. */
+  readonly settings?: Settings | ((ports: KafkaPorts) => Settings | Promise<Settings>)
+}
+
+type Settings = Readonly<Record<string, string>>
+
+export interface KafkaPorts {
+  readonly port: number
+  readonly controllerPort: number
 }
 
 /** The reason why it cannot run here, to skip with; undefined where it can. */
@@ -26,7 +33,8 @@ export const startKafka = async ({ settings = {} }: KafkaOptions = {}): Promise<
     name: 'Kafka',
     morePorts: 1,
     url: (port) => `127.0.0.1:${port}`,
-    prepare: async ({ folder, dataFolder, ports: [port, controllerPort] }) => {
+    prepare: async ({ folder, dataFolder, ports: [port, controllerPort = 0] }) => {
+      const own = typeof settings === 'function' ? await settings({ port, controllerPort }) : settings
       const lines = {
         'process.roles': 'broker,controller',
         'node.id': '1',
@@ -35,7 +43,7 @@ export const startKafka = async ({ settings = {} }: KafkaOptions = {}): Promise<
         'controller.listener.names': 'CONTROLLER',
         'log.dirs': dataFolder,
         ...defaults,
-        ...settings,
+        ...own,
       }
       const text = Object.entries(lines).map(([name, value]) => `${name}=${value}\n`)
       await writeFile(join(folder, 'server.properties'), text.join(''))

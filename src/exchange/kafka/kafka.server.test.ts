@@ -1,0 +1,433 @@
+import { randomUUID } from 'node:crypto'
+import * as client from '@platformatic/kafka'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import type { Broker } from '../../../test/support/broker.ts'
+import { startChild } from '../../../test/support/child.ts'
+import { eventually } from '../../../test/support/eventually.ts'
+import { missingKafka, startKafka } from '../../../test/support/kafka-server.ts'
+import { titled } from '../../../test/support/require-server.ts'
+import { freePort } from '../../../test/support/server-process.ts'
+import { type FaultProxy, faultProxy } from '../../../test/support/tcp-fault.ts'
+import { systemEnvironment } from '../../core/environment.ts'
+import { defaultLimits } from '../../core/limits.ts'
+import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
+import type { Incoming, OpenTransport, Outgoing, Take, Transport } from '../transport.ts'
+import { kafka, type KafkaOptions } from './index.ts'
+import { partitionOf } from './partition.ts'
+
+const startMs = 180_000
+/** Over the crash of a broker, or the end of a session. */
+const slowMs = 60_000
+const channel = { context: 'ordering' }
+
+let broker: Broker
+/** On the way to the broker of everybody who is not told otherwise: it is what the broker says its address is. */
+let link: FaultProxy
+let saslPort: number
+
+const transport = (options: Partial<KafkaOptions> = {}): Transport =>
+  kafka({
+    client,
+    connection: { bootstrapBrokers: [broker.url], retryDelay: 100 },
+    prefix: `${randomUUID()}.`,
+    sessionTimeoutMs: 6_000,
+    requestTimeoutMs: 2_000,
+    ...options,
+  })['~pabal'].carried!.transport
+
+interface Process {
+  readonly open: OpenTransport
+  readonly warnings: string[]
+}
+
+const opened = async (value: Transport): Promise<Process> => {
+  const warnings: string[] = []
+  const warn = (what: string, error: unknown) => warnings.push(`${what}: ${String(error)}`)
+  const open = await value.open({ environment: systemEnvironment, warn })
+  onTestFinished(() => open[Symbol.asyncDispose]())
+  return { open, warnings }
+}
+
+const event = (key: string, n: number): Outgoing => {
+  const id = `${key}-${n}`
+  const attributes = new Map([
+    ['specversion', '1.0'],
+    ['id', id],
+    ['source', 'urn:pabal:ordering'],
+    ['type', 'shop.order-placed.v1'],
+    ['datacontenttype', 'application/json'],
+    ['subject', key],
+  ])
+  return { key, id, event: { attributes, data: `{"n":${n}}` } }
+}
+const events = (key: string, from: number, to: number): Outgoing[] =>
+  Array.from({ length: to - from + 1 }, (_, i) => event(key, from + i))
+
+const inTime = () => AbortSignal.timeout(slowMs)
+
+/** As the relay does, until the broker has all. */
+const publish = async (open: OpenTransport, messages: readonly Outgoing[]): Promise<void> => {
+  await eventually(
+    'it is published',
+    async () => {
+      const outcomes = await open.publish(channel, messages, inTime()).catch(() => undefined)
+      return outcomes?.every((outcome) => outcome === undefined)
+    },
+    slowMs,
+  )
+}
+
+/** Takes everything, and notes it. */
+class Taker {
+  readonly ids: string[] = []
+  readonly take: Take = async (batch) => {
+    this.ids.push(...batch.map((incoming) => idOf(incoming)))
+    return batch.map(() => undefined)
+  }
+  get distinct(): string[] {
+    return [...new Set(this.ids)]
+  }
+}
+const idOf = (incoming: Incoming): string => String(incoming.decode(defaultLimits).attributes.get('id'))
+
+const admin = (): client.Admin => {
+  const made = new client.Admin({ clientId: 'test', bootstrapBrokers: [broker.url] })
+  onTestFinished(() => made.close())
+  return made
+}
+
+const topicsOf = async (prefix: string): Promise<string[]> =>
+  (await admin().listTopics()).filter((name) => name.startsWith(prefix))
+
+/** What stands in a topic, by somebody who is nobody's subscriber. */
+const recordsIn = async (topic: string, count: number) => {
+  const consumer = new client.Consumer({ clientId: 'test', bootstrapBrokers: [broker.url], groupId: randomUUID() })
+  onTestFinished(() => consumer.close(true))
+  const found: { value: string | undefined; headers: Map<string, string> }[] = []
+  for await (const { value, headers } of await consumer.consume({
+    topics: [topic],
+    mode: 'earliest',
+    maxWaitTime: 200,
+  })) {
+    const texts = [...headers].map(([name, text]) => [name.toString(), text.toString()] as const)
+    found.push({ value: value?.toString(), headers: new Map(texts) })
+    if (found.length === count) break
+  }
+  return found
+}
+
+const missing = missingKafka()
+describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
+  beforeAll(async () => {
+    broker = await startKafka({
+      settings: async ({ port, controllerPort }) => {
+        link = await faultProxy(port, () => () => [])
+        saslPort = await freePort()
+        const sasl = `SASL_PLAINTEXT://127.0.0.1:${saslPort}`
+        return {
+          listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort},${sasl}`,
+          'advertised.listeners': `PLAINTEXT://127.0.0.1:${link.port},${sasl}`,
+          'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT',
+          'sasl.enabled.mechanisms': 'PLAIN',
+          'listener.name.sasl_plaintext.plain.sasl.jaas.config':
+            'org.apache.kafka.common.security.plain.PlainLoginModule required user_ann="secret";',
+          'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+          'super.users': 'User:ANONYMOUS',
+          'auto.create.topics.enable': 'false',
+        }
+      },
+    })
+  }, startMs)
+  afterAll(async () => {
+    await broker?.[Symbol.asyncDispose]()
+    await link?.close()
+  })
+
+  const harness: TransportHarness = {
+    create: async () => {
+      const prefix = `${randomUUID()}.`
+      return {
+        transport: () => transport({ prefix }),
+        inject: async ({ context }, body) => {
+          const producer = new client.Producer({ clientId: 'test', bootstrapBrokers: [broker.url] })
+          await producer.send({
+            messages: [{ topic: `${prefix}pabal.${context}`, value: Buffer.from(body) }],
+            acks: -1,
+          })
+          await producer.close()
+        },
+        crash: () => broker.restart({ immediate: true }),
+        [Symbol.asyncDispose]: async () => {},
+      }
+    },
+  }
+  test.each(plan(transportContract))('$name', { timeout: slowMs }, ({ run }) => run(harness))
+
+  test('what is published is on the broker, in binary mode, before anyone is told', async () => {
+    const prefix = `${randomUUID()}.`
+    const { open } = await opened(transport({ prefix }))
+    await publish(open, [event('a', 1)])
+    const [record] = await recordsIn(`${prefix}pabal.ordering`, 1)
+    expect(record!.value).toBe('{"n":1}')
+    expect(record!.headers.get('ce_id')).toBe('a-1')
+    expect(record!.headers.get('content-type')).toBe('application/json')
+  })
+
+  test('over a link that is frozen nothing counts as published, and when it thaws all goes on', {
+    timeout: slowMs,
+  }, async () => {
+    const value = transport()
+    const [{ open }, consumer] = [await opened(value), await opened(value)]
+    const taker = new Taker()
+    await consumer.open.receive(channel, 'shipping', taker.take)
+    await publish(open, events('a', 1, 3))
+    await eventually('they have come', () => taker.distinct.length === 3)
+    link.freeze()
+    await expect(open.publish(channel, events('a', 4, 6), AbortSignal.timeout(500))).rejects.toThrow('timeout')
+    link.thaw()
+    await publish(open, events('a', 4, 6))
+    await eventually('the rest has come', () => taker.distinct.length === 6, slowMs)
+    expect(taker.distinct).toEqual(events('a', 1, 6).map(({ id }) => id))
+  })
+
+  test('an answer that is lost is no success, and what is published again is at most there twice', {
+    timeout: slowMs,
+  }, async () => {
+    const value = transport()
+    const [{ open }, consumer] = [await opened(value), await opened(value)]
+    const taker = new Taker()
+    await consumer.open.receive(channel, 'shipping', taker.take)
+    await publish(open, events('a', 1, 3))
+    link.cutReplies()
+    await expect(open.publish(channel, events('a', 4, 6), AbortSignal.timeout(1_000))).rejects.toThrow('timeout')
+    link.reset()
+    link.heal()
+    await publish(open, events('a', 4, 6))
+    await eventually('all have come', () => taker.distinct.length === 6, slowMs)
+    expect(taker.distinct).toEqual(events('a', 1, 6).map(({ id }) => id))
+  })
+
+  test('a connection that breaks is made anew, and told of', { timeout: slowMs }, async () => {
+    const value = transport()
+    const [{ open }, consumer] = [await opened(value), await opened(value)]
+    const taker = new Taker()
+    await consumer.open.receive(channel, 'shipping', taker.take)
+    await publish(open, events('a', 1, 1))
+    await eventually('it has come', () => taker.distinct.length === 1)
+    link.refuse()
+    link.reset()
+    await eventually('it is told of', () =>
+      consumer.warnings.some((text) => text.includes('PABAL_TRANSPORT_UNREACHABLE')),
+    )
+    await expect(open.publish(channel, events('a', 2, 2), inTime())).rejects.toThrow('PABAL_TRANSPORT_UNREACHABLE')
+    link.heal()
+    await publish(open, events('a', 2, 2))
+    await eventually('the next has come', () => taker.distinct.length === 2, slowMs)
+  })
+
+  test('a process that is killed between taking and committing leaves its messages to others', {
+    timeout: slowMs,
+  }, async () => {
+    const prefix = `${randomUUID()}.`
+    const value = transport({ prefix })
+    const { open } = await opened(value)
+    await publish(open, events('a', 1, 5))
+    const child = startChild(
+      {
+        text: `
+          import * as client from '@platformatic/kafka'
+          import { kafka } from 'pabal/kafka'
+          const [prefix, url] = process.argv.slice(1)
+          const options = { client, connection: { bootstrapBrokers: [url] }, prefix, sessionTimeoutMs: 6000 }
+          const { transport } = kafka(options)['~pabal'].carried
+          const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+          const environment = { now: Date.now, random: Math.random, id: () => '', sleep }
+          const open = await transport.open({ environment, warn: () => {} })
+          await open.receive({ context: 'ordering' }, 'shipping', async (batch) => {
+            console.log('taken')
+            await new Promise(() => {})
+          })`,
+      },
+      prefix,
+      broker.url,
+    )
+    await child.said('taken')
+    await child.kill()
+    const taker = new Taker()
+    await (await opened(value)).open.receive(channel, 'shipping', taker.take)
+    await eventually('they have come again', () => taker.distinct.length === 5, slowMs)
+  })
+
+  test('two processes share the partitions, each key in order, and the other goes on where one stops', {
+    timeout: slowMs,
+  }, async () => {
+    const value = transport()
+    const [{ open }, one, two] = [await opened(value), await opened(value), await opened(value)]
+    const takers = [new Taker(), new Taker()]
+    await one.open.receive(channel, 'shipping', takers[0]!.take)
+    const second = await two.open.receive(channel, 'shipping', takers[1]!.take)
+    const keys = Array.from({ length: 30 }, (_, n) => `key${n}`)
+    let sent = 0
+    await eventually(
+      'both have work',
+      async () => {
+        sent++
+        await publish(
+          open,
+          keys.map((key) => event(key, sent)),
+        )
+        return takers.every(({ ids }) => ids.length > 0)
+      },
+      slowMs,
+    )
+    await second[Symbol.asyncDispose]()
+    const stopped = takers[1]!.ids.length
+    sent++
+    await publish(
+      open,
+      keys.map((key) => event(key, sent)),
+    )
+    const all = () => new Set(takers.flatMap(({ ids }) => ids))
+    await eventually('all have come', () => all().size === sent * keys.length, slowMs)
+    expect(takers[1]!.ids.length).toBe(stopped)
+    for (const { distinct } of takers)
+      for (const key of keys) {
+        const numbers = distinct.filter((id) => id.startsWith(`${key}-`)).map((id) => Number(id.split('-')[1]))
+        expect(numbers).toEqual(numbers.toSorted((a, b) => a - b))
+      }
+  })
+
+  test('partitions that are added are read, from their beginning', { timeout: slowMs }, async () => {
+    const prefix = `${randomUUID()}.`
+    const value = transport({ prefix, partitions: 1 })
+    const [{ open }, consumer] = [await opened(value), await opened(value)]
+    const taker = new Taker()
+    await consumer.open.receive(channel, 'shipping', taker.take)
+    await publish(open, events('a', 1, 3))
+    await admin().createPartitions({ topics: [{ name: `${prefix}pabal.ordering`, count: 4, assignments: null }] })
+    const keys = Array.from({ length: 20 }, (_, n) => `key${n}`)
+    expect(new Set(keys.map((key) => partitionOf(Buffer.from(key), 4))).size).toBe(4)
+    const { open: fresh } = await opened(value)
+    await publish(
+      fresh,
+      keys.map((key) => event(key, 1)),
+    )
+    await eventually('all have come', () => taker.distinct.length === 3 + keys.length, slowMs)
+  })
+
+  test('what is refused is copied, with the reason and its place, and told of', { timeout: slowMs }, async () => {
+    const prefix = `${randomUUID()}.`
+    const { open, warnings } = await opened(transport({ prefix }))
+    await open.receive(channel, 'shipping', async (batch) => batch.map(() => ({ refused: new Error('of no use') })))
+    await publish(open, [event('a', 1)])
+    const [copy] = await recordsIn(`${prefix}pabal.ordering.shipping.refused`, 1)
+    expect(copy!.value).toBe('{"n":1}')
+    expect(copy!.headers.get('ce_id')).toBe('a-1')
+    expect(copy!.headers.get('pabal-refused')).toBe('of no use')
+    const partition = partitionOf(Buffer.from('a'), 6)
+    expect(copy!.headers.get('pabal-refused-from')).toBe(`${prefix}pabal.ordering/${partition}/0`)
+    await eventually('it is told of', () => warnings.some((text) => text.includes('of no use')))
+  })
+
+  test('who begins now is not brought what was there before', { timeout: slowMs }, async () => {
+    const prefix = `${randomUUID()}.`
+    const { open } = await opened(transport({ prefix }))
+    await publish(open, events('a', 1, 3))
+    const late = transport({ prefix, startAt: 'now' })
+    const taker = new Taker()
+    await (await opened(late)).open.receive(channel, 'shipping', taker.take)
+    await publish(open, events('a', 4, 5))
+    await eventually('they have come', () => taker.distinct.length === 2)
+    expect(taker.distinct).toEqual(['a-4', 'a-5'])
+  })
+
+  test('large messages go in several requests', { timeout: slowMs }, async () => {
+    const value = transport()
+    const [{ open }, consumer] = [await opened(value), await opened(value)]
+    const taker = new Taker()
+    await consumer.open.receive(channel, 'shipping', taker.take)
+    const text = JSON.stringify('x'.repeat(200_000))
+    const large = events('a', 1, 20).map((message) => ({ ...message, event: { ...message.event, data: text } }))
+    await publish(open, large)
+    await eventually('all have come', () => taker.distinct.length === 20, slowMs)
+    expect(taker.distinct).toEqual(large.map(({ id }) => id))
+  })
+
+  describe('says what is wrong', () => {
+    test('nobody listens there', async () => {
+      const connection = { bootstrapBrokers: [`127.0.0.1:${await freePort()}`] }
+      const opening = opened(transport({ connection }))
+      await expect(opening).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_UNREACHABLE' })
+      await expect(opening).rejects.toThrow(connection.bootstrapBrokers[0])
+    })
+
+    const asAnn = (password: string) => ({
+      bootstrapBrokers: [`127.0.0.1:${saslPort}`],
+      sasl: { mechanism: 'PLAIN', username: 'ann', password },
+    })
+
+    test('these credentials are not let in', async () => {
+      const opening = opened(transport({ connection: asAnn('wrong') }))
+      await expect(opening).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_UNREACHABLE' })
+      await expect(opening).rejects.toThrow(/credentials/)
+    })
+
+    test('this user may not', async () => {
+      const { open } = await opened(transport({ connection: asAnn('secret') }))
+      const publishing = open.publish(channel, [event('a', 1)], inTime())
+      await expect(publishing).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+      await expect(publishing).rejects.toThrow(/right/)
+    })
+
+    test('what is to be there is not, and nothing is created', async () => {
+      const prefix = `${randomUUID()}.`
+      const { open } = await opened(transport({ prefix, provision: false }))
+      const missingTopics = `${prefix}pabal.ordering, ${prefix}pabal.ordering.shipping.refused`
+      await expect(open.publish(channel, [event('a', 1)], inTime())).rejects.toThrow(`${prefix}pabal.ordering`)
+      const receiving = open.receive(channel, 'shipping', new Taker().take)
+      await expect(receiving).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+      await expect(receiving).rejects.toThrow(missingTopics)
+      expect(await topicsOf(prefix)).toEqual([])
+    })
+
+    test('what is there is enough', async () => {
+      const prefix = `${randomUUID()}.`
+      await (await opened(transport({ prefix }))).open.receive(channel, 'shipping', new Taker().take)
+      const { open } = await opened(transport({ prefix, provision: false }))
+      await publish(open, [event('a', 1)])
+      await open.receive(channel, 'shipping', new Taker().take)
+    })
+
+    test('the topic is compacted, or takes less than it should', async () => {
+      const prefix = `${randomUUID()}.`
+      const create = (context: string, name: string, value: string) =>
+        admin().createTopics({
+          topics: [`${prefix}pabal.${context}`],
+          partitions: 1,
+          replicas: 1,
+          configs: [{ name, value }],
+        })
+      await create('ordering', 'cleanup.policy', 'compact')
+      await create('billing', 'max.message.bytes', '1000')
+      const { open } = await opened(transport({ prefix }))
+      await expect(open.publish(channel, [event('a', 1)], inTime())).rejects.toThrow(/compacted/)
+      await expect(open.publish({ context: 'billing' }, [event('a', 1)], inTime())).rejects.toThrow(
+        /max\.message\.bytes/,
+      )
+    })
+  })
+})
+
+describe('kafka()', () => {
+  const connection = { bootstrapBrokers: ['127.0.0.1:9092'] }
+  test.each([
+    [{ client: {} as typeof client, connection }, /class Admin/],
+    [{ client, connection: { bootstrapBrokers: [] } }, /no broker/],
+    [{ client, connection, prefix: 'our team' }, /prefix/],
+    [{ client, connection, partitions: 0 }, /partitions/],
+    [{ client, connection, replicas: 1.5 }, /replicas/],
+  ])('refuses options that it cannot work with (%#)', (options, reason) => {
+    expect(() => kafka(options)).toThrow(reason)
+    expect(() => kafka(options)).toThrow('PABAL_COMPOSITION_INVALID')
+  })
+})

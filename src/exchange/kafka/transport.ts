@@ -1,0 +1,166 @@
+/**
+ * The transport over Kafka. Ordered: a key is always in the same partition, and one process at a time has that. What breaks it,
+ * for the broker and not for the receiver behind it: partitions that are added later, as keys then move; and a rebalance, after
+ * which what was not yet committed comes again.
+ */
+
+import {
+  type Channel,
+  type OpenTransport,
+  type Outgoing,
+  type Published,
+  type Receiving,
+  type Take,
+  tooLarge,
+  type Traits,
+  type Transport,
+  type TransportOptions,
+} from '../transport.ts'
+import type { KafkaAdmin } from './client.ts'
+import { transportError } from './errors.ts'
+import { Member } from './member.ts'
+import { Publisher } from './publisher.ts'
+import { Reader } from './reader.ts'
+import { bytesOf, type Read, refusedRecord, toRecord, type Written } from './record.ts'
+import { Reception } from './reception.ts'
+import { groupOf, refusedTopicOf, type Settings, topicOf } from './settings.ts'
+import { type Needed, Topics } from './topics.ts'
+import { unlessAborted } from './unless-aborted.ts'
+
+export const kafkaTransport = (settings: Settings): Transport => {
+  const traits: Traits = { ordered: true, delivery: 'at-least-once', messageBytes: settings.messageBytes }
+  return {
+    name: 'kafka',
+    traits,
+    open: async (options) => {
+      const { client, connection, requestTimeoutMs: requestTimeout } = settings
+      const admin = new client.Admin({ ...connection, requestTimeout, retries: 5, retryDelay: 200 } as never)
+      try {
+        await admin.metadata({ topics: [], retries: 1 })
+      } catch (error) {
+        await admin.close()
+        throw transportError(error, `Kafka at ${connection.bootstrapBrokers.join(', ')}`)
+      }
+      return new OpenKafka(settings, traits, admin, options)
+    },
+  }
+}
+
+class OpenKafka implements OpenTransport {
+  readonly #settings: Settings
+  readonly #traits: Traits
+  readonly #admin: KafkaAdmin
+  readonly #options: TransportOptions
+  readonly #topics: Topics
+  readonly #publishers = new Map<string, Publisher>()
+  readonly #receptions = new Set<Receiving>()
+
+  constructor(settings: Settings, traits: Traits, admin: KafkaAdmin, options: TransportOptions) {
+    this.#settings = settings
+    this.#traits = traits
+    this.#admin = admin
+    this.#options = options
+    this.#topics = new Topics(admin, settings, options.environment)
+  }
+
+  async publish(
+    { context }: Channel,
+    messages: readonly Outgoing[],
+    signal: AbortSignal,
+  ): Promise<readonly Published[]> {
+    const outcomes: Published[] = messages.map(() => undefined)
+    const fit: { readonly at: number; readonly record: Written }[] = []
+    for (const [at, message] of messages.entries()) {
+      const written = this.#written(message)
+      if ('error' in written) outcomes[at] = written
+      else fit.push({ at, record: written })
+    }
+    if (fit.length === 0) return outcomes
+    signal.throwIfAborted()
+    const topic = topicOf(this.#settings, context)
+    await unlessAborted(signal, this.#topics.ensure(this.#eventsOf(context)))
+    try {
+      const records = fit.map(({ record }) => record)
+      const published = await this.#publisher(topic).publish(records, signal)
+      for (const [n, { at }] of fit.entries()) outcomes[at] = published[n]
+      return outcomes
+    } catch (error) {
+      this.#topics.forget(topic)
+      throw error
+    }
+  }
+
+  #written(message: Outgoing): Written | { readonly error: unknown } {
+    try {
+      const record = toRecord(message)
+      const bytes = bytesOf(record)
+      return bytes > this.#traits.messageBytes ? tooLarge(message, bytes, this.#traits) : record
+    } catch (error) {
+      return { error }
+    }
+  }
+
+  async receive({ context }: Channel, subscriber: string, take: Take): Promise<Receiving> {
+    const settings = this.#settings
+    const topic = topicOf(settings, context)
+    const group = groupOf(settings, context, subscriber)
+    const refusedTopic = refusedTopicOf(settings, context, subscriber)
+    await this.#topics.ensure(this.#eventsOf(context), { name: refusedTopic, partitions: 1, ofEvents: false })
+    await this.#topics.prepareGroup(group, topic, settings.fromEnd)
+    const reception = new Reception({
+      ...this.#options,
+      topic,
+      group,
+      member: new Member(topic, group, settings),
+      reader: new Reader(topic, group, settings),
+      take,
+      setAside: (refused) => this.#setAside(topic, refusedTopic, refused),
+    })
+    this.#receptions.add(reception)
+    return {
+      [Symbol.asyncDispose]: async () => {
+        await reception[Symbol.asyncDispose]()
+        this.#receptions.delete(reception)
+      },
+    }
+  }
+
+  async #setAside(
+    topic: string,
+    refusedTopic: string,
+    refused: readonly { readonly read: Read; readonly reason: Error }[],
+  ): Promise<void> {
+    const { messageBytes, requestTimeoutMs } = this.#settings
+    const copies = refused.map(({ read, reason }) => refusedRecord(read, topic, reason, messageBytes))
+    const signal = AbortSignal.timeout(requestTimeoutMs * 2)
+    const outcomes = await this.#publisher(refusedTopic).publish(copies, signal)
+    const failed = outcomes.find((outcome) => outcome !== undefined)
+    if (failed !== undefined) throw failed.error
+    for (const { read, reason } of refused)
+      this.#options.warn(
+        `record ${read.offset} of ${topic}/${read.partition} was refused, and is in ${refusedTopic}`,
+        reason,
+      )
+  }
+
+  #eventsOf(context: string): Needed {
+    return { name: topicOf(this.#settings, context), partitions: this.#settings.partitions, ofEvents: true }
+  }
+
+  #publisher(topic: string): Publisher {
+    const { client, connection, messageBytes, requestTimeoutMs: requestTimeout } = this.#settings
+    const known = this.#publishers.get(topic)
+    if (known !== undefined) return known
+    // With less than two retries the client takes it for granted that they are to be endless.
+    const options = { ...connection, idempotent: true, retries: 2, retryDelay: 200, requestTimeout }
+    const publisher = new Publisher(topic, messageBytes, () => new client.Producer({ ...options } as never))
+    this.#publishers.set(topic, publisher)
+    return publisher
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#receptions].map((each) => each[Symbol.asyncDispose]()))
+    await Promise.all([...this.#publishers.values()].map((publisher) => publisher.close()))
+    await this.#admin.close()
+  }
+}
