@@ -29,6 +29,15 @@ export const has = (error: unknown, apiId: string): boolean =>
 export const isOutOfGroup = (error: unknown): boolean =>
   failuresIn(error).some(({ needsRejoin }) => needsRejoin === true)
 
+/** Fetches remember in a session what they have asked for. */
+export const isOfSession = (error: unknown): boolean =>
+  ['FETCH_SESSION_ID_NOT_FOUND', 'INVALID_FETCH_SESSION_EPOCH'].some((apiId) => has(error, apiId))
+
+/** A group between two states, or between two brokers: it goes on by itself. */
+export const isPassing = (error: unknown): boolean =>
+  isOutOfGroup(error) ||
+  ['COORDINATOR_LOAD_IN_PROGRESS', 'COORDINATOR_NOT_AVAILABLE', 'NOT_COORDINATOR'].some((apiId) => has(error, apiId))
+
 const forbidden = ['TOPIC_AUTHORIZATION_FAILED', 'GROUP_AUTHORIZATION_FAILED', 'CLUSTER_AUTHORIZATION_FAILED']
 export const isForbidden = (error: unknown): boolean => forbidden.some((apiId) => has(error, apiId))
 

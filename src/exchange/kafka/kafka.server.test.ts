@@ -90,6 +90,15 @@ class Taker {
 }
 const idOf = (incoming: Incoming): string => String(incoming.decode(defaultLimits).attributes.get('id'))
 
+/** Of a process of its own: its first argument is the prefix, its second the broker. */
+const beginning = `
+  import * as client from '@platformatic/kafka'
+  import { kafka } from 'pabal/kafka'
+  import { systemEnvironment as environment } from './src/core/environment.ts'
+  const [prefix, url] = process.argv.slice(1)
+  const options = { client, connection: { bootstrapBrokers: [url] }, prefix, sessionTimeoutMs: 6000 }
+  const open = await kafka(options)['~pabal'].carried.transport.open({ environment, warn: () => {} })`
+
 const admin = (): client.Admin => {
   const made = new client.Admin({ clientId: 'test', bootstrapBrokers: [broker.url] })
   onTestFinished(() => made.close())
@@ -235,14 +244,7 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
     const child = startChild(
       {
         text: `
-          import * as client from '@platformatic/kafka'
-          import { kafka } from 'pabal/kafka'
-          const [prefix, url] = process.argv.slice(1)
-          const options = { client, connection: { bootstrapBrokers: [url] }, prefix, sessionTimeoutMs: 6000 }
-          const { transport } = kafka(options)['~pabal'].carried
-          const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
-          const environment = { now: Date.now, random: Math.random, id: () => '', sleep }
-          const open = await transport.open({ environment, warn: () => {} })
+          ${beginning}
           await open.receive({ context: 'ordering' }, 'shipping', async (batch) => {
             console.log('taken')
             await new Promise(() => {})
@@ -313,6 +315,56 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
       keys.map((key) => event(key, 1)),
     )
     await eventually('all have come', () => taker.distinct.length === 3 + keys.length, slowMs)
+  })
+
+  test('what was dropped before it was read is told of, and the rest is read', { timeout: slowMs }, async () => {
+    const prefix = `${randomUUID()}.`
+    const value = transport({ prefix, partitions: 1 })
+    const { open } = await opened(value)
+    const before = new Taker()
+    const first = await open.receive(channel, 'shipping', before.take)
+    await publish(open, events('a', 1, 2))
+    await eventually('they have come', () => before.distinct.length === 2)
+    await first[Symbol.asyncDispose]()
+    await publish(open, events('a', 3, 6))
+    const topic = { name: `${prefix}pabal.ordering`, partitions: [{ partition: 0, offset: 4n }] }
+    await admin().deleteRecords({ topics: [topic] })
+    const later = await opened(value)
+    const taker = new Taker()
+    await later.open.receive(channel, 'shipping', taker.take)
+    await eventually('the rest has come', () => taker.distinct.length === 2, slowMs)
+    expect(taker.distinct).toEqual(['a-5', 'a-6'])
+    expect(later.warnings.some((text) => text.includes('is gone'))).toBe(true)
+  })
+
+  test('a topic that was deleted is made anew, and read from its beginning', { timeout: slowMs }, async () => {
+    const prefix = `${randomUUID()}.`
+    const { open } = await opened(transport({ prefix, partitions: 1 }))
+    const taker = new Taker()
+    await open.receive(channel, 'shipping', taker.take)
+    await publish(open, events('a', 1, 3))
+    await eventually('they have come', () => taker.distinct.length === 3)
+    await admin().deleteTopics({ topics: [`${prefix}pabal.ordering`] })
+    await publish(open, events('a', 4, 9))
+    await eventually('the others have come', () => taker.distinct.length === 9, slowMs)
+  })
+
+  test('a process that has closed everything ends', { timeout: slowMs }, async () => {
+    const child = startChild(
+      {
+        text: `
+          ${beginning}
+          await open.publish({ context: 'ordering' }, [], AbortSignal.timeout(5000))
+          const receiving = await open.receive({ context: 'ordering' }, 'shipping', async (batch) => batch.map(() => undefined))
+          await receiving[Symbol.asyncDispose]()
+          await open[Symbol.asyncDispose]()
+          console.log('closed')`,
+      },
+      `${randomUUID()}.`,
+      broker.url,
+    )
+    await child.said('closed')
+    expect(await child.ended).toBe(0)
   })
 
   test('what is refused is copied, with the reason and its place, and told of', { timeout: slowMs }, async () => {

@@ -4,7 +4,7 @@
  */
 
 import { type FetchedPartition, type FetchedTopics, type KafkaConsumer, type KafkaTopic, protocol } from './client.ts'
-import { failuresIn } from './errors.ts'
+import { failuresIn, isOfSession } from './errors.ts'
 import type { Read } from './record.ts'
 import type { Settings } from './settings.ts'
 
@@ -48,30 +48,38 @@ export class Reader {
   }
 
   async fetch(topic: KafkaTopic, node: number, places: ReadonlyMap<number, bigint>): Promise<Fetched> {
+    const ask = async (): Promise<Fetched> => read(await this.#ask(topic, node, places), places)
     try {
-      const answer = await this.#consumer.fetch({
-        node,
-        minBytes: 1,
-        maxBytes: answerBytes,
-        maxWaitTime: waitMs,
-        topics: [
-          {
-            topicId: topic.id,
-            partitions: [...places].map(([partition, fetchOffset]) => ({
-              partition,
-              fetchOffset,
-              partitionMaxBytes: partitionBytes,
-              currentLeaderEpoch: -1,
-              lastFetchedEpoch: -1,
-            })),
-          },
-        ],
+      // Of a session that the broker does not know any more, as after its restart, the client begins another one.
+      return await ask().catch((error: unknown) => {
+        if (!isOfSession(error)) throw error
+        return ask()
       })
-      return read(answer, places)
     } catch (error) {
       this.#stale = true
       throw error
     }
+  }
+
+  #ask(topic: KafkaTopic, node: number, places: ReadonlyMap<number, bigint>): Promise<FetchedTopics> {
+    return this.#consumer.fetch({
+      node,
+      minBytes: 1,
+      maxBytes: answerBytes,
+      maxWaitTime: waitMs,
+      topics: [
+        {
+          topicId: topic.id,
+          partitions: [...places].map(([partition, fetchOffset]) => ({
+            partition,
+            fetchOffset,
+            partitionMaxBytes: partitionBytes,
+            currentLeaderEpoch: -1,
+            lastFetchedEpoch: -1,
+          })),
+        },
+      ],
+    })
   }
 
   async close(): Promise<void> {

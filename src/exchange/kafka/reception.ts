@@ -6,7 +6,7 @@
 import { backoffMs, type Environment } from '../../core/environment.ts'
 import type { Receiving, Take, TransportOptions } from '../transport.ts'
 import type { KafkaTopic } from './client.ts'
-import { transportError } from './errors.ts'
+import { isPassing, transportError } from './errors.ts'
 import type { Generation, Member } from './member.ts'
 import { type Fetched, outOfRange, type Reader } from './reader.ts'
 import { incomingOf, type Read } from './record.ts'
@@ -17,6 +17,8 @@ const batchMax = 500
 /** Until something that failed is tried again, doubled with each failure, and between later tries. */
 const retryFirstMs = 100
 const retryMaxMs = 5_000
+/** Failures in a row that are nobody's business, where they are of the kind that pass. */
+const passingMax = 5
 /** That a process without partitions waits before it looks again. */
 const idleMs = 500
 /** That leaving the group in order may take. */
@@ -74,8 +76,8 @@ export class Reception implements Receiving {
         failures = 0
       } catch (error) {
         if (ended.aborted) break
-        this.#tell(error)
-        await this.#pause(++failures)
+        if (++failures > passingMax || !isPassing(error)) this.#tell(error)
+        await this.#pause(failures)
       }
     await Promise.race([this.#leave(member), this.#environment.sleep(leaveMs)])
   }

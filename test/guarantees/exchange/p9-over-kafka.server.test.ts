@@ -3,7 +3,10 @@
 import * as client from '@platformatic/kafka'
 import { kafka } from 'pabal/kafka'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { defaultLimits } from '../../../src/core/limits.ts'
+import type { Incoming, OpenTransport, Transport, TransportOptions } from '../../../src/exchange/transport.ts'
 import type { Broker } from '../../support/broker.ts'
+import { eventually } from '../../support/eventually.ts'
 import { missingKafka, startKafka } from '../../support/kafka-server.ts'
 import { titled } from '../../support/require-server.ts'
 import { exchangeWorld, ordering, placeAll, wholeWorld, wholesale } from './world.ts'
@@ -13,7 +16,7 @@ const loadMs = 120_000
 
 let broker: Broker
 
-const transport = (prefix: string) => {
+const transport = (prefix: string): Transport => {
   const connection = { bootstrapBrokers: [broker.url] }
   const options = { client, connection, prefix, sessionTimeoutMs: 6_000, requestTimeoutMs: 5_000 }
   return kafka(options)['~pabal'].carried!.transport
@@ -43,18 +46,73 @@ describe.skipIf(missing)(titled('over Kafka', missing), () => {
   })
 
   test('partitions that are added in the middle move keys, and break nothing', { timeout: loadMs }, async () => {
-    const world = await exchangeWorld(transport('growth.'))
-    const producers = [world.producer(ordering), world.producer(wholesale)]
+    const topic = 'growth.pabal.ordering'
+    const arrived = new Arrivals()
+    const world = await exchangeWorld(arrived.of(transport('growth.')))
+    const [before, other] = [world.producer(ordering), world.producer(wholesale)]
     const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
-    const another = world.consumer('shipping')
-    await Promise.all([...producers, ...consumers, another].map((app) => app.start()))
-    const [first, second] = producers
-    await Promise.all([placeAll(first!, ordering, 0, 300), placeAll(second!, wholesale, 0, 100)])
+    await Promise.all([before, other, ...consumers].map((app) => app.start()))
+    await Promise.all([placeAll(before, ordering, 0, 300), placeAll(other, wholesale, 0, 200)])
+    await world.settled(loadMs)
+
+    // With nobody there to read, the old and the new place of a key fill up both.
+    await Promise.all(consumers.map((app) => app.stop()))
+    await placeAll(before, ordering, 300, 500)
     const admin = new client.Admin({ clientId: 'test', bootstrapBrokers: [broker.url] })
     onTestFinished(() => admin.close())
-    await admin.createPartitions({ topics: [{ name: 'growth.pabal.ordering', count: 11, assignments: null }] })
-    await Promise.all([placeAll(first!, ordering, 300, 600), placeAll(second!, wholesale, 100, 200)])
+    await eventually('they are published', async () => (await endsOf(admin, topic, 6)).reduce((a, b) => a + b) === 500)
+    await before.stop()
+    await admin.createPartitions({ topics: [{ name: topic, count: 11, assignments: null }] })
+    const after = world.producer(ordering)
+    await after.start()
+    await placeAll(after, ordering, 500, 800)
+    await eventually(
+      'they are published too',
+      async () => (await endsOf(admin, topic, 11)).reduce((a, b) => a + b) === 800,
+    )
+    expect((await endsOf(admin, topic, 11)).slice(6).every((end) => end > 0)).toBe(true)
+
+    const again = [world.consumer('shipping'), world.consumer('shipping'), world.consumer('reporting')]
+    await Promise.all([...again, world.consumer('notification')].map((app) => app.start()))
     await world.settled(loadMs)
     expect(world.faults()).toEqual(wholeWorld)
+    expect(arrived.early).toBeGreaterThan(0)
   })
 })
+
+/** How many events Kafka brought before one of their key that was published earlier. */
+class Arrivals {
+  early = 0
+  readonly #last = new Map<string, number>()
+
+  of(plain: Transport): Transport {
+    const open = async (options: TransportOptions): Promise<OpenTransport> => {
+      const opened = await plain.open(options)
+      return {
+        publish: (...given) => opened.publish(...given),
+        receive: (channel, subscriber, take) =>
+          opened.receive(channel, subscriber, (batch) => {
+            for (const incoming of batch) this.#note(subscriber, incoming)
+            return take(batch)
+          }),
+        [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+      }
+    }
+    return { ...plain, open }
+  }
+
+  #note(subscriber: string, incoming: Incoming): void {
+    const { attributes } = incoming.decode(defaultLimits)
+    const key = [subscriber, attributes.get('source'), attributes.get('subject')].join(' ')
+    const previous = Number(attributes.get('previousversion') ?? 0)
+    const known = this.#last.get(key) ?? 0
+    if (previous > known) this.early++
+    this.#last.set(key, Math.max(known, Number(attributes.get('streamversion'))))
+  }
+}
+
+const endsOf = async (admin: client.Admin, name: string, count: number): Promise<number[]> => {
+  const partitions = Array.from({ length: count }, (_, partitionIndex) => ({ partitionIndex, timestamp: -1n }))
+  const [found] = await admin.listOffsets({ topics: [{ name, partitions }] })
+  return found!.partitions.toSorted((a, b) => a.partitionIndex - b.partitionIndex).map(({ offset }) => Number(offset))
+}
