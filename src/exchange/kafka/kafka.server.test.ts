@@ -3,7 +3,7 @@ import * as client from '@platformatic/kafka'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Broker } from '../../../test/support/broker.ts'
 import { startChild } from '../../../test/support/child.ts'
-import { eventually } from '../../../test/support/eventually.ts'
+import { eventually, gate } from '../../../test/support/eventually.ts'
 import { missingKafka, startKafka } from '../../../test/support/kafka-server.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { freePort } from '../../../test/support/server-process.ts'
@@ -297,6 +297,33 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
         const numbers = distinct.filter((id) => id.startsWith(`${key}-`)).map((id) => Number(id.split('-')[1]))
         expect(numbers).toEqual(numbers.toSorted((a, b) => a - b))
       }
+  })
+
+  test('a batch that a rebalance overtakes is not committed, and comes again', { timeout: slowMs }, async () => {
+    const prefix = `${randomUUID()}.`
+    const value = transport({ prefix })
+    const [{ open }, one, two] = [await opened(value), await opened(value), await opened(value)]
+    const keys = Array.from({ length: 30 }, (_, n) => `key${n}`)
+    const held = gate()
+    const takers = [new Taker(), new Taker()]
+    await publish(
+      open,
+      keys.map((key) => event(key, 1)),
+    )
+    await one.open.receive(channel, 'shipping', async (batch) => {
+      const taken = await takers[0]!.take(batch)
+      await held.opened
+      return taken
+    })
+    await eventually('the first is at it', () => takers[0]!.ids.length === keys.length)
+    await two.open.receive(channel, 'shipping', takers[1]!.take)
+    await eventually('the other has some of them', () => takers[1]!.ids.length > 0, slowMs)
+    const taken = takers[0]!.ids.length
+    held.open()
+    await eventually('the first is brought the rest again', () => takers[0]!.ids.length > taken, slowMs)
+    const again = () => [...takers[0]!.ids.slice(taken), ...takers[1]!.ids]
+    await eventually('all have come again', () => new Set(again()).size === keys.length, slowMs)
+    expect(again().toSorted()).toEqual(keys.map((key) => `${key}-1`).toSorted())
   })
 
   test('partitions that are added are read, from their beginning', { timeout: slowMs }, async () => {

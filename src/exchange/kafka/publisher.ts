@@ -4,6 +4,7 @@
  * another producer, as the client itself forgets what it had numbered; what is published again then may be there twice.
  */
 
+import { isPabalError } from '../../core/errors.ts'
 import type { Published } from '../transport.ts'
 import { type KafkaProducer, type Produced, protocol } from './client.ts'
 import { failuresIn, transportError } from './errors.ts'
@@ -43,7 +44,7 @@ export class Publisher {
         sent = await this.#send(chunk, signal)
       } catch (error) {
         if (outcomes.length === 0) throw error
-        sent = chunk.map(() => ({ error }))
+        sent = chunk.map(() => notTheirs(error))
       }
       outcomes.push(...sent)
       // What comes behind may be of the same keys: it is not sent.
@@ -93,10 +94,10 @@ export class Publisher {
     } catch (error) {
       this.#drop(producer)
       signal.throwIfAborted()
-      const failure = { error: transportError(error, `Kafka, topic ${topic}`) }
       const taken = partitionsTaken(error, topic)
-      if (taken.size === 0) throw failure.error
-      return placed.map(({ partition }) => (taken.has(partition) ? undefined : failure))
+      const failure = transportError(error, `Kafka, topic ${topic}`)
+      if (taken.size === 0) throw failure
+      return placed.map(({ partition }) => (taken.has(partition) ? undefined : notTheirs(failure)))
     }
   }
 
@@ -113,6 +114,11 @@ export class Publisher {
     await producer?.close(true)
   }
 }
+
+/** What is wrong with the topic is no message's failure: each waits until that is seen to, and none is given up. */
+const notTheirs = (error: unknown): Published => ({
+  error: isPabalError(error) && !error.retryable ? (error.cause ?? error) : error,
+})
 
 /** Of a request of which a part failed: the partitions whose records are written. */
 const partitionsTaken = (error: unknown, topic: string): ReadonlySet<number> => {
