@@ -102,7 +102,7 @@ export class Reception implements Receiving {
     this.#asked.delete(answer.node)
     if ('error' in answer) return this.#recover(answer.error)
     this.#failures.delete(answer.node)
-    this.#told = ''
+    if (this.#failures.size === 0) this.#told = ''
     if (member.isCurrent(generation) && answer.generation === generation) await this.#takeAll(answer.fetched)
   }
 
@@ -181,7 +181,8 @@ export class Reception implements Receiving {
       for (const { partition, offset } of batch) this.#uncommitted.set(partition, offset + 1n)
       if (at + batchMax < fresh.length) await this.#commit()
     }
-    for (const [partition] of ends) this.#uncommitted.set(partition, this.#places.get(partition)!)
+    // Behind the last record there may be what the broker wrote itself.
+    for (const [partition, end] of ends) if (end === this.#places.get(partition)) this.#uncommitted.set(partition, end)
     await this.#commit()
   }
 

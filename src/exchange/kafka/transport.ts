@@ -76,16 +76,22 @@ class OpenKafka implements OpenTransport {
       else fit.push({ at, record: written })
     }
     if (fit.length === 0) return outcomes
+    const published = await this.#write(
+      this.#eventsOf(context),
+      fit.map(({ record }) => record),
+      signal,
+    )
+    for (const [n, { at }] of fit.entries()) outcomes[at] = published[n]
+    return outcomes
+  }
+
+  async #write(topic: Needed, records: readonly Written[], signal: AbortSignal): Promise<readonly Published[]> {
     signal.throwIfAborted()
-    const topic = topicOf(this.#settings, context)
-    await unlessAborted(signal, this.#topics.ensure(this.#eventsOf(context)))
+    await unlessAborted(signal, this.#topics.ensure(topic))
     try {
-      const records = fit.map(({ record }) => record)
-      const published = await this.#publisher(topic).publish(records, signal)
-      for (const [n, { at }] of fit.entries()) outcomes[at] = published[n]
-      return outcomes
+      return await this.#publisher(topic.name).publish(records, signal)
     } catch (error) {
-      this.#topics.forget(topic)
+      this.#topics.forget(topic.name)
       throw error
     }
   }
@@ -104,8 +110,8 @@ class OpenKafka implements OpenTransport {
     const settings = this.#settings
     const topic = topicOf(settings, context)
     const group = groupOf(settings, context, subscriber)
-    const refusedTopic = refusedTopicOf(settings, context, subscriber)
-    await this.#topics.ensure(this.#eventsOf(context), { name: refusedTopic, partitions: 1, ofEvents: false })
+    const forRefused: Needed = { name: refusedTopicOf(settings, context, subscriber), partitions: 1, ofEvents: false }
+    await this.#topics.ensure(this.#eventsOf(context), forRefused)
     await this.#topics.prepareGroup(group, topic, settings.fromEnd)
     const reception = new Reception({
       ...this.#options,
@@ -114,7 +120,7 @@ class OpenKafka implements OpenTransport {
       member: new Member(topic, group, settings),
       reader: new Reader(topic, group, settings),
       take,
-      setAside: (refused) => this.#setAside(topic, refusedTopic, refused),
+      setAside: (refused) => this.#setAside(topic, forRefused, refused),
     })
     this.#receptions.add(reception)
     return {
@@ -127,18 +133,18 @@ class OpenKafka implements OpenTransport {
 
   async #setAside(
     topic: string,
-    refusedTopic: string,
+    into: Needed,
     refused: readonly { readonly read: Read; readonly reason: Error }[],
   ): Promise<void> {
     const { messageBytes, requestTimeoutMs } = this.#settings
     const copies = refused.map(({ read, reason }) => refusedRecord(read, topic, reason, messageBytes))
     const signal = AbortSignal.timeout(requestTimeoutMs * 2)
-    const outcomes = await this.#publisher(refusedTopic).publish(copies, signal)
+    const outcomes = await this.#write(into, copies, signal)
     const failed = outcomes.find((outcome) => outcome !== undefined)
     if (failed !== undefined) throw failed.error
     for (const { read, reason } of refused)
       this.#options.warn(
-        `record ${read.offset} of ${topic}/${read.partition} was refused, and is in ${refusedTopic}`,
+        `record ${read.offset} of ${topic}/${read.partition} was refused, and is in ${into.name}`,
         reason,
       )
   }
