@@ -326,6 +326,33 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
     expect(again().toSorted()).toEqual(keys.map((key) => `${key}-1`).toSorted())
   })
 
+  test('while processes come and go, and batches fail, nothing is missing', { timeout: slowMs }, async () => {
+    const value = transport()
+    const { open } = await opened(value)
+    const taker = new Taker()
+    let batches = 0
+    const join = async (): Promise<() => Promise<void>> => {
+      const receiving = await (await opened(value)).open.receive(channel, 'shipping', async (batch) => {
+        if (++batches % 7 === 0) throw new Error('not now')
+        return taker.take(batch)
+      })
+      return async () => receiving[Symbol.asyncDispose]()
+    }
+    const keys = Array.from({ length: 40 }, (_, n) => `key${n}`)
+    const rounds = 12
+    const leave: (() => Promise<void>)[] = []
+    for (let n = 1; n <= rounds; n++) {
+      const publishing = publish(
+        open,
+        keys.map((key) => event(key, n)),
+      )
+      if (n % 3 === 0) await leave.shift()!()
+      else leave.push(await join())
+      await publishing
+    }
+    await eventually('all have come', () => taker.distinct.length === rounds * keys.length, slowMs)
+  })
+
   test('partitions that are added are read, from their beginning', { timeout: slowMs }, async () => {
     const prefix = `${randomUUID()}.`
     const value = transport({ prefix, partitions: 1 })
