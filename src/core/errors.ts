@@ -378,13 +378,11 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
   ),
   PABAL_TRANSPORT_UNREACHABLE: entry(
     'The broker of a transport cannot be reached, or lets nobody in.',
-    'Check what the detail names: that the broker runs, its host and port, the user and the password. It is tried again by itself.',
     'Check what the detail names: that the broker runs, its host and port, TLS, and the credentials. Nothing is lost meanwhile: what was not published waits in the log.',
     busy,
   ),
   PABAL_TRANSPORT_INVALID: entry(
     'What a transport needs on its broker is missing, or is of another kind.',
-    'Create, correct or grant what the detail names, or let the transport create it (`provision`).',
     'Create or correct what the detail names, give this user the right to it, or let the transport create it (`provision`).',
   ),
   PABAL_BACKUP_TARGET_EXISTS: entry(
