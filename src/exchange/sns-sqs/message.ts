@@ -1,0 +1,43 @@
+/** Events as messages of SNS and back: structured CloudEvents in JSON, since there is no binding, with what subscribers filter by beside. */
+
+import type { MessageLimits } from '../../event/cloudevents/body.ts'
+import type { CloudEvent } from '../../event/cloudevents/cloud-event.ts'
+import type { Outgoing } from '../transport.ts'
+import { fromAscii, toAscii } from './ascii.ts'
+import type { MessageAttribute, PublishEntry, ReceivedMessage } from './driver.ts'
+import { deduplicationOf, groupOf } from './names.ts'
+
+/** Of a message with its attributes, and of all messages of one request: what SNS takes unless an account asks for more. */
+export const bytesMax = 262_144
+
+/** Says of a body in ASCII that its escapes were made on the way. More than ten attributes, and raw delivery discards the message. */
+const escapedName = 'pabal-json'
+const escapedAs = 'ascii'
+
+export type Entry = Omit<PublishEntry, 'Id'>
+
+/** @throws PABAL_MESSAGE_INVALID */
+export const toEntry = ({ key, id, event }: Outgoing, fifo: boolean): Entry => {
+  const { text, escaped } = toAscii(event)
+  const attributes: Record<string, MessageAttribute> = {}
+  for (const name of ['type', 'source']) {
+    const value = event.attributes.get(name)
+    if (typeof value === 'string' && /^[\x20-\x7e]+$/.test(value)) attributes[name] = attribute(value)
+  }
+  if (escaped) attributes[escapedName] = attribute(escapedAs)
+  const order = fifo ? { MessageGroupId: groupOf(key), MessageDeduplicationId: deduplicationOf(id) } : {}
+  return { Message: text, MessageAttributes: attributes, ...order }
+}
+
+export const attribute = (value: string): MessageAttribute => ({ DataType: 'String', StringValue: value })
+
+/** As AWS counts: all of it is ASCII. */
+export const bytesOf = ({ Message, MessageAttributes }: Entry): number =>
+  Object.entries(MessageAttributes).reduce(
+    (sum, [name, { DataType, StringValue }]) => sum + name.length + DataType.length + StringValue.length,
+    Message.length,
+  )
+
+/** Untrusted. @throws as `Incoming.decode` */
+export const fromMessage = ({ Body = '', MessageAttributes }: ReceivedMessage, limits: MessageLimits): CloudEvent =>
+  fromAscii({ text: Body, escaped: MessageAttributes?.[escapedName]?.StringValue === escapedAs }, limits)

@@ -1,0 +1,130 @@
+/** What the transport makes on SNS and SQS (emulated), what it leaves alone, and what it says of what is missing. */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Broker } from '../../../test/support/broker.ts'
+import { titled } from '../../../test/support/require-server.ts'
+import { bench, messages, names, ordering, taking } from '../../../test/support/sns-sqs-bench.ts'
+import { missingSnsSqs, startSnsSqs } from '../../../test/support/sns-sqs-server.ts'
+import { eventually } from '../../../test/support/eventually.ts'
+
+const missing = missingSnsSqs()
+let broker: Broker
+beforeAll(async () => {
+  if (missing === undefined) broker = await startSnsSqs()
+})
+afterAll(() => broker?.[Symbol.asyncDispose]())
+
+describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 60_000 }, () => {
+  test('have a topic of the channel, and of each subscriber a queue that lets exactly this topic send', async () => {
+    const { aws, open, arnOf, attributesOf } = bench(broker.url)
+    await taking(await open())
+    const [topic, queue, refused] = names
+    const { Policy, RedrivePolicy, QueueArn, FifoQueue, MessageRetentionPeriod } = await attributesOf(queue)
+    const topicArn = arnOf(topic)
+    expect(JSON.parse(Policy!)).toMatchObject({
+      Statement: [
+        {
+          Effect: 'Allow',
+          Principal: { Service: 'sns.amazonaws.com' },
+          Action: 'sqs:SendMessage',
+          Resource: QueueArn,
+          Condition: { ArnEquals: { 'aws:SourceArn': topicArn } },
+        },
+      ],
+    })
+    const { QueueArn: refusedArn, FifoQueue: refusedFifo } = await attributesOf(refused)
+    expect(JSON.parse(RedrivePolicy!)).toEqual({ deadLetterTargetArn: refusedArn, maxReceiveCount: 1_000 })
+    expect([FifoQueue, refusedFifo, MessageRetentionPeriod]).toEqual(['true', 'true', '1209600'])
+    const { Subscriptions } = await aws.sns.listSubscriptionsByTopic({ TopicArn: topicArn })
+    expect(Subscriptions).toMatchObject([{ Protocol: 'sqs', Endpoint: QueueArn }])
+    const SubscriptionArn = Subscriptions![0]!.SubscriptionArn!
+    const { Attributes } = await aws.sns.getSubscriptionAttributes({ SubscriptionArn })
+    expect(Attributes!['RawMessageDelivery']).toBe('true')
+  })
+
+  test('what is there is left as it is, but for what is missing', async () => {
+    const { aws, open, urlOf, attributesOf } = bench(broker.url)
+    await (await taking(await open())).receiving[Symbol.asyncDispose]()
+    const QueueUrl = await urlOf(names[1])
+    const theirs = { Sid: 'theirs', Effect: 'Deny', Principal: '*', Action: 'sqs:PurgeQueue' }
+    await aws.sqs.setQueueAttributes({
+      QueueUrl,
+      Attributes: { Policy: JSON.stringify({ Statement: [theirs] }), MessageRetentionPeriod: '60', RedrivePolicy: '' },
+    })
+    await taking(await open())
+    const { Policy, MessageRetentionPeriod, RedrivePolicy } = await attributesOf(names[1])
+    expect(JSON.parse(Policy!)).toMatchObject({ Statement: [theirs, { Sid: 'pabal' }] })
+    expect(MessageRetentionPeriod).toBe('60')
+    expect(RedrivePolicy).toContain('refused')
+  })
+
+  test('what is not provisioned is named, all of it', async () => {
+    const { open, send, prefix, aws, urlOf, arnOf } = bench(broker.url)
+    const fixed = await open({ provision: false })
+    const named = (...parts: readonly string[]): unknown =>
+      expect.objectContaining({
+        code: 'PABAL_TRANSPORT_INVALID',
+        message: expect.stringMatching(new RegExp(parts.map((part) => `(?=.*${part})`).join(''))),
+      })
+    const all = names.map((name) => `${prefix}${name.replaceAll('.', String.raw`\.`)}`)
+    await expect(taking(fixed)).rejects.toThrow(named(...all))
+    await expect(fixed.publish(ordering, messages('a', 1, 1), AbortSignal.timeout(5_000))).rejects.toThrow(
+      named(all[0]!),
+    )
+
+    const made = await open()
+    await (await taking(made)).receiving[Symbol.asyncDispose]()
+    const { numbers, receiving } = await taking(fixed)
+    await send(fixed, messages('a', 1, 3))
+    await eventually('they have come', () => numbers.length === 3)
+    await receiving[Symbol.asyncDispose]()
+
+    const at = await open({ provision: false, topicsAt: 'arn:aws:sns:eu-west-1:000000000000' })
+    await send(at, messages('a', 4, 4))
+    const elsewhere = await open({ provision: false, topicsAt: 'arn:aws:sns:eu-west-1:111111111111' })
+    await expect(taking(elsewhere)).rejects.toThrow(named(all[0]!))
+
+    await aws.sqs.setQueueAttributes({ QueueUrl: await urlOf(names[1]), Attributes: { Policy: '' } })
+    await expect(taking(fixed)).rejects.toThrow(named('a policy of the queue'))
+    const { Subscriptions } = await aws.sns.listSubscriptionsByTopic({
+      TopicArn: arnOf(names[0]),
+    })
+    await aws.sns.unsubscribe({ SubscriptionArn: Subscriptions![0]!.SubscriptionArn })
+    await expect(taking(fixed)).rejects.toThrow(named('a policy of the queue', 'a subscription of the queue'))
+  })
+
+  test('a subscription that brings something else, or not all, is refused', async () => {
+    const { open, arnOf, aws } = bench(broker.url)
+    const opened = await open()
+    await (await taking(opened)).receiving[Symbol.asyncDispose]()
+    const TopicArn = arnOf(names[0])
+    const { Subscriptions } = await aws.sns.listSubscriptionsByTopic({ TopicArn })
+    const SubscriptionArn = Subscriptions![0]!.SubscriptionArn!
+    const set = (AttributeName: string, AttributeValue: string) =>
+      aws.sns.setSubscriptionAttributes({ SubscriptionArn, AttributeName, AttributeValue })
+    const invalid = (message: string) => ({
+      code: 'PABAL_TRANSPORT_INVALID',
+      message: expect.stringContaining(message),
+    })
+    await set('FilterPolicy', '{"type":["shop.order-placed.v1"]}')
+    await expect(taking(opened)).rejects.toMatchObject(invalid('filter policy'))
+    await set('FilterPolicy', '')
+    await set('RawMessageDelivery', 'false')
+    await expect(taking(opened)).rejects.toMatchObject(invalid('RawMessageDelivery'))
+  })
+
+  test('a topic that is deleted is not made anew behind the back of its subscribers', async () => {
+    const { open, send, arnOf, aws } = bench(broker.url)
+    const opened = await open()
+    const { numbers, receiving } = await taking(opened)
+    await send(opened, messages('a', 1, 1))
+    await eventually('it has come', () => numbers.length === 1)
+    await aws.sns.deleteTopic({ TopicArn: arnOf(names[0]) })
+    const publishing = opened.publish(ordering, messages('a', 2, 2), AbortSignal.timeout(5_000))
+    await expect(publishing).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
+    await receiving[Symbol.asyncDispose]()
+    const again = await taking(opened)
+    await send(opened, messages('a', 2, 2))
+    await eventually('it has come', () => again.numbers.length === 1)
+  })
+})
