@@ -1,0 +1,46 @@
+/** P9 Over SNS and SQS (emulated): producers and consumers that come and go, and a broker that crashes in the middle. */
+
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { snsSqsTransport } from '../../../src/exchange/sns-sqs/index.ts'
+import { awsClients } from '../../support/aws-clients.ts'
+import type { Broker } from '../../support/broker.ts'
+import { eventually } from '../../support/eventually.ts'
+import { titled } from '../../support/require-server.ts'
+import { missingSnsSqs, startSnsSqs } from '../../support/sns-sqs-server.ts'
+import { exchangeWorld, ordering, placeAll, wholesale, wholeWorld } from './world.ts'
+
+const missing = missingSnsSqs()
+
+describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
+  let broker: Broker
+  beforeAll(async () => {
+    broker = await startSnsSqs()
+  })
+  afterAll(() => broker[Symbol.asyncDispose]())
+
+  test('nothing is lost, doubled or out of order', { timeout: 120_000 }, async () => {
+    const clients = awsClients(broker.url)
+    onTestFinished(() => clients[Symbol.dispose]())
+    const { sns, sqs } = clients
+    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, visibilityMs: 3_000 }))
+    const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
+    await Promise.all(consumers.map((app) => app.start()))
+    // A queue that is not subscribed yet would miss what is published before.
+    const subscribed = async (): Promise<boolean> => (await sns.listSubscriptions({})).Subscriptions?.length === 6
+    await eventually('all have subscribed', subscribed)
+    const [first, second] = [world.producer(ordering), world.producer(wholesale)]
+    await Promise.all([first, second].map((app) => app.start()))
+    await Promise.all([placeAll(first, ordering, 0, 250), placeAll(second, wholesale, 0, 150)])
+    await eventually('some have come', () => world.ledger('shipping', ordering).length > 50)
+    await consumers[0]!.stop()
+    await broker.crash()
+    await Promise.all([placeAll(first, ordering, 250, 500), placeAll(second, wholesale, 150, 300)])
+    await broker.start()
+    await world.consumer('shipping').start()
+    await consumers[1]!.stop()
+    await Promise.all([placeAll(first, ordering, 500, 600), placeAll(second, wholesale, 300, 400)])
+    await world.consumer('reporting').start()
+    await world.settled(60_000)
+    expect(world.faults()).toEqual(wholeWorld)
+  })
+})
