@@ -28,6 +28,8 @@ class FifoQueue implements Client {
   readonly refused: string[] = []
   deletions = 0
   receives = 0
+  /** Messages that were handed out, repeated answers aside. */
+  issued = 0
   readonly #random: () => number
   readonly #answered = new Map<string, readonly ReceivedMessage[]>()
 
@@ -72,6 +74,7 @@ class FifoQueue implements Client {
         stored.handle = systemEnvironment.id()
         return { ...stored.message, ReceiptHandle: stored.handle }
       })
+      this.issued += Messages.length
       if (Messages.length > 0) this.#answered.set(ReceiveRequestAttemptId, Messages)
       return { Messages }
     })
@@ -168,6 +171,18 @@ describe('receiving from a queue', () => {
     for (const group of groups) expect(order.get(group)).toEqual(Array.from({ length: 50 }, (_, i) => i + 1))
     expect(taking).toBeGreaterThanOrEqual(400)
     expect(sqs.deletions).toBe(400)
+  })
+
+  test('asks again for what was handed out in an answer that was lost', async () => {
+    // Of the first request: how long it takes, and its fate.
+    const chances = [0, 0.15]
+    const sqs = new FifoQueue(() => chances.shift() ?? 0.5)
+    sqs.add('a', 1)
+    const takes = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => batch.map(() => undefined)
+    const receiving = receivingFrom(sqs, () => 0.5, takes)
+    await eventually('it is taken and deleted', () => sqs.messages.length === 0)
+    expect(sqs.issued).toBe(1)
+    await receiving[Symbol.asyncDispose]()
   })
 
   test('has one poll under way where nothing is to be had', async () => {
