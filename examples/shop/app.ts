@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { type App, type AppOptions, createApp, type Exchange, inProcess } from 'pabal'
-import { published } from './contracts/published.ts'
+import { published } from './published.ts'
 import { type Databases, files } from './databases.ts'
 import { createDeliveryProcess, type DeliveryProcess, type DeliveryService } from './delivery-process.ts'
 import { type AddressService, createAddressService } from './delivery/address-service.ts'

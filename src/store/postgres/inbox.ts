@@ -34,7 +34,8 @@ export const createInbox = (s: string): Inbox => {
       const rows = await own.rows(options?.lock === true ? lock : heads, values)
       return new Map(
         rows.flatMap(([key, sequence, eventId, incarnation]) =>
-          Number(sequence) === 0
+          // Made to be locked.
+          eventId === ''
             ? []
             : [
                 [

@@ -33,6 +33,7 @@ const cannotInMemory: Cannot = {
   'an owner claims its own lane anew, whoever wishes for it': oneHandle,
   'a wish is made for lanes of others that nobody else wishes for, and may be repeated': oneHandle,
   'an owner is one as long as one of its leases lasts; for itself it always is': oneHandle,
+  'who locks heads sees those of whoever had them before, also where there were none': oneHandle,
   'the answer of a unit is found by its idempotency key, in any process': oneHandle,
   'a log is what its units have committed, over any history of three processes': oneHandle,
 }

@@ -46,7 +46,8 @@ describe.skipIf(missing)(titled('a network between processes and Postgres', miss
       for (const proxy of proxies)
         if (fault === 'is held') proxy.freeze()
         else proxy.cutReplies()
-      const near = world.app({ ...options, by: 'near' })
+      // Nothing is wrong with its network, so it may take its time.
+      const near = world.app({ leaseMs: options.leaseMs, by: 'near' })
       await near.start()
       await placeAll(writer, 10, 20)
       await settled(world)

@@ -66,6 +66,8 @@ interface Load {
   readonly processes: readonly Process[]
   readonly orders: Orders
   readonly followers: readonly Follower[]
+  /** Which ones all have met so far. */
+  readonly errors: ReadonlySet<string>
   /** Lets the requests that are under way be done; which errors all have met. */
   end(): Promise<ReadonlySet<string>>
 }
@@ -94,6 +96,7 @@ const load = async (database: TestDatabase, chance: Chance): Promise<Load> => {
     processes,
     orders,
     followers,
+    errors,
     end: async () => {
       ending.abort()
       await writers
@@ -144,7 +147,9 @@ describe.skipIf(missing)(titled('the log is what has committed', missing), { ret
     const chance = testChance()
     const database = await testDatabase()
     const running = await load(database, chance)
-    for (const end = deadline(1_200); !end.passed(); ) {
+    // A COMMIT takes a moment: until one has been hit.
+    const [enough, most] = [deadline(1_200), deadline(25_000)]
+    while (!most.passed() && !(enough.passed() && running.errors.has('PABAL_COMMIT_UNKNOWN'))) {
       await database.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1`)
       await sleep(chance.below(60))

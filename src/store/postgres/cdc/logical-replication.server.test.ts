@@ -134,7 +134,7 @@ describe.each([18, 14] as const)('on Postgres %i', (version) => {
 const append = `
   WITH head AS (INSERT INTO pabal_ordering.key_head (key, sequence) VALUES ('left', 1) RETURNING key, sequence)
   INSERT INTO pabal_ordering.event (id, xid, event_id, key, sequence, slot, type, version, data, hops, time_ms)
-  SELECT nextval('pabal_ordering.event_id'), pg_current_xact_id(), '01930000-0000-7000-8000-000000000001', key, sequence, 1,
+  SELECT nextval('pabal_ordering.event_id'), pg_current_xact_id()::text::bigint, '01930000-0000-7000-8000-000000000001', key, sequence, 1,
     'ordering.order-placed', 1, '{"orderId":"left","n":7}', 0, 1 FROM head`
 
 const missing = missingPostgres()
