@@ -77,12 +77,10 @@ const brokers: readonly OverBroker[] = [
   },
 ]
 
-describe.each(brokers)('the shop in two parts over $name', ({ name, missing, start }) => {
-  it.skipIf(missing)(
-    titled(`comes to the figures of the shop in one piece (${name})`, missing),
-    { timeout: 180_000 },
-    async () => {
-      const exchange = await start()
+for (const broker of brokers)
+  describe.skipIf(broker.missing)(titled(`the shop in two parts over ${broker.name}`, broker.missing), () => {
+    it('comes to the figures of the shop in one piece', { timeout: 180_000 }, async () => {
+      const exchange = await broker.start()
       const data = await newFolder()
       const open = (contexts?: readonly string[]) =>
         createShop({ data, onWarning: () => {}, ...(contexts && { contexts, exchange }) })
@@ -96,6 +94,5 @@ describe.each(brokers)('the shop in two parts over $name', ({ name, missing, sta
       const isWeek = async () => isDeepStrictEqual(await collectFigures(whole), firstWeekOfShop)
       await eventually('the figures are those of the week', isWeek, 120_000).catch(() => {})
       expect(await collectFigures(whole)).toEqual(firstWeekOfShop)
-    },
-  )
-})
+    })
+  })
