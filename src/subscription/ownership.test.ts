@@ -1,7 +1,7 @@
 /** Who works on a lane: one owner at a time, taken over when it is gone, stopped by its epoch when it comes back. */
 
 import { DatabaseSync } from 'node:sqlite'
-import type { App } from 'pabal'
+import { type App, systemEnvironment } from 'pabal'
 import { describe, expect, test } from 'vitest'
 import { startChild } from '../../test/support/child.ts'
 import { eventually, type Gate, gate, quiet } from '../../test/support/eventually.ts'
@@ -84,6 +84,39 @@ describe('two processes with the same consumer', () => {
     const { app } = await openOrdering([list()], { path, environment: impatient() })
     await app.settle({ withinMs: 10_000 })
     expect(sequencesOf(ledgerOf(path))).toEqual({ a: [1] })
+  })
+})
+
+describe('a lane of an owner that is gone, beside lanes of nobody', () => {
+  /** Each look at it takes a millisecond, and sleepers wake early, as real timers do. */
+  const restless = (startMs: number, earlyMs: number) => {
+    let nowMs = startMs
+    return {
+      ...systemEnvironment,
+      now: () => nowMs++,
+      random: () => 0.5,
+      sleep: async (ms: number, signal?: AbortSignal): Promise<void> => {
+        const isWait = ms > 500 && ms < 3_600_000
+        if (isWait) nowMs += ms - earlyMs
+        return systemEnvironment.sleep(isWait ? 1 : ms, signal)
+      },
+    }
+  }
+
+  test.each(oneTo(12))('is asked for again, though the sleeper woke %d ms early', async (earlyMs) => {
+    const clock = new VirtualClock()
+    const gone = await openOrdering([list({ lanes: 4 })], { environment: clock })
+    await gone.app.start()
+    await gone.place('a')
+    await clock.advance(10)
+    expect(ledgerOf(gone.path)).toHaveLength(1)
+    const { app, place } = await openOrdering([list({ lanes: 4 })], {
+      path: gone.path,
+      environment: restless(clock.now(), earlyMs),
+    })
+    await place('a')
+    await app.start()
+    await eventually('the second event is handled', () => ledgerOf(gone.path).length === 2)
   })
 })
 

@@ -67,6 +67,8 @@ export class Ownership {
     const numbers = Array.from({ length: this.lanes }, (_, lane) => lane).filter(
       (lane) => this.leftToOthersMs(lane) === 0,
     )
+    // Looked at now. One whose time is over a moment later stays, so that somebody wakes up for it.
+    for (const lane of numbers) this.#others.delete(lane)
     const readings = new Map<number, Reading>()
     if (numbers.length === 0) return readings
     if (!anew && numbers.every((lane) => this.#lanes.has(lane))) {
@@ -101,7 +103,6 @@ export class Ownership {
 
   /** Nothing was found there for this consumer. What has been claimed or reset since the reading began is not touched. */
   nothingThrough(lane: number, { stored, owned, after }: Reading, through: number): void {
-    this.#others.delete(lane)
     if (owned === undefined) this.#peeked.set(lane, { stored, through: Math.max(after, through) })
     else owned.scanned = Math.max(owned.scanned, through)
   }
@@ -124,8 +125,7 @@ export class Ownership {
 
   /** Until one of the lanes that others hold may be asked for; undefined when they hold none. */
   nextAskMs(): number | undefined {
-    // Those whose time is over were looked at just now, and had nothing.
-    const waitsMs = [...this.#others.keys()].map((lane) => this.leftToOthersMs(lane)).filter((ms) => ms > 0)
+    const waitsMs = [...this.#others.keys()].map((lane) => this.leftToOthersMs(lane))
     return waitsMs.length === 0 ? undefined : Math.max(1, Math.min(...waitsMs))
   }
 
