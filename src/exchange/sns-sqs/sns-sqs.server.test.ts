@@ -224,6 +224,23 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
     expect(numbers).toEqual([1, 2, 3])
   })
 
+  test('what a process could not take goes to others when it stops, long before its visibility timeout', async () => {
+    const { open, send } = bench(broker.url)
+    const hour = { visibilityMs: 3_600_000 }
+    const [one, two] = [await open(hour), await open(hour)]
+    const met = gate()
+    const refusing = await taking(one, () => {
+      met.open()
+      return Promise.reject(new Error('the database is away'))
+    })
+    await send(one, messages('a', 1, 3))
+    await met.opened
+    await refusing.receiving[Symbol.asyncDispose]()
+    const { numbers } = await taking(two)
+    await eventually('all have come', () => numbers.length >= 3)
+    expect(numbers).toEqual([1, 2, 3])
+  })
+
   test('a take that takes long keeps its messages from others', async () => {
     const { open, send } = bench(broker.url)
     const [one, two] = [await open(), await open()]

@@ -1,4 +1,4 @@
-/** P9 Over SNS and SQS (emulated): producers and consumers that come and go, and a broker that crashes in the middle. */
+/** P9 over SNS and SQS (emulated): producers and consumers that come and go, and a broker that crashes in the middle. */
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { snsSqsTransport } from '../../../src/exchange/sns-sqs/index.ts'
@@ -38,38 +38,31 @@ describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
     expect(world.faults()).toEqual(wholeWorld)
   })
 
-  // About one run in three stalls after the crash, with messages left in the emulator's queues. Until it is known
-  // whose fault that is, it is a long form.
-  const soak = Number(process.env['PABAL_SOAK'] ?? 0) > 0
   // The emulator hands out one message of a group at a time, so what a hot key has takes a while.
-  test.for(soak ? ['a crash of the broker'] : [])(
-    'the same through %s, while consumers come and go',
-    { timeout: 180_000 },
-    async () => {
-      const clients = awsClients(broker.url)
-      onTestFinished(() => clients[Symbol.dispose]())
-      const { sns, sqs } = clients
-      // Shorter than by default, for what was on its way at the crash; a machine that is slow renews it all the same.
-      const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, visibilityMs: 10_000 }))
-      const before = await subscriptions(sns)
-      const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
-      await Promise.all(consumers.map((app) => app.start()))
-      // A queue that is not subscribed yet would miss what is published before.
-      await eventually('all have subscribed', async () => (await subscriptions(sns)) === before + 6)
-      const [first, second] = [world.producer(ordering), world.producer(wholesale)]
-      await Promise.all([first, second].map((app) => app.start()))
-      await Promise.all([placeAll(first, ordering, 0, 150), placeAll(second, wholesale, 0, 100)])
-      await eventually('some have come', () => world.ledger('shipping', ordering).length > 30)
-      await consumers[0]!.stop()
-      await broker.crash()
-      await Promise.all([placeAll(first, ordering, 150, 300), placeAll(second, wholesale, 100, 200)])
-      await broker.start()
-      await world.consumer('shipping').start()
-      await consumers[1]!.stop()
-      await Promise.all([placeAll(first, ordering, 300, 360), placeAll(second, wholesale, 200, 240)])
-      await world.consumer('reporting').start()
-      await world.settled(120_000)
-      expect(world.faults()).toEqual(wholeWorld)
-    },
-  )
+  test('the same while the broker crashes and consumers come and go', { timeout: 180_000 }, async () => {
+    const clients = awsClients(broker.url)
+    onTestFinished(() => clients[Symbol.dispose]())
+    const { sns, sqs } = clients
+    // Shorter than by default, for what was on its way at the crash; a machine that is slow renews it all the same.
+    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, visibilityMs: 10_000 }))
+    const before = await subscriptions(sns)
+    const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
+    await Promise.all(consumers.map((app) => app.start()))
+    // A queue that is not subscribed yet would miss what is published before.
+    await eventually('all have subscribed', async () => (await subscriptions(sns)) === before + 6)
+    const [first, second] = [world.producer(ordering), world.producer(wholesale)]
+    await Promise.all([first, second].map((app) => app.start()))
+    await Promise.all([placeAll(first, ordering, 0, 150), placeAll(second, wholesale, 0, 100)])
+    await eventually('some have come', () => world.ledger('shipping', ordering).length > 30)
+    await consumers[0]!.stop()
+    await broker.crash()
+    await Promise.all([placeAll(first, ordering, 150, 300), placeAll(second, wholesale, 100, 200)])
+    await broker.start()
+    await world.consumer('shipping').start()
+    await consumers[1]!.stop()
+    await Promise.all([placeAll(first, ordering, 300, 360), placeAll(second, wholesale, 200, 240)])
+    await world.consumer('reporting').start()
+    await world.settled(120_000)
+    expect(world.faults()).toEqual(wholeWorld)
+  })
 })
