@@ -32,6 +32,7 @@ export { publish } from './event/publication.ts'
 export type { Json, JsonSchema } from './event/schema.ts'
 export type { CarriedOptions, Exchange } from './exchange/exchange.ts'
 export { over } from './exchange/exchange.ts'
+export { type Route, routes } from './exchange/routes.ts'
 export { inProcess } from './exchange/in-process/in-process.ts'
 export { sharedStore } from './exchange/shared-store/shared-store.ts'
 export type {

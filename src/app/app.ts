@@ -221,7 +221,7 @@ class RunningApp {
     await this.#nameOrphans(opened)
     for (const subscription of opened.subscriptions) subscription.run()
     for (const broadcast of opened.broadcasts) await broadcast.run()
-    opened.carrier?.start()
+    for (const carrier of opened.carriers) carrier.start()
     this.#retaining = new AbortController()
     void this.#retain(opened, this.#retaining.signal)
   }
@@ -280,7 +280,7 @@ class RunningApp {
   async #rest(graceMs: number): Promise<void> {
     this.#retaining?.abort()
     const opened = await this.#opened
-    await opened?.carrier?.rest()
+    await Promise.all(opened?.carriers.map((carrier) => carrier.rest()) ?? [])
     await Promise.all([
       ...(opened?.subscriptions.map((subscription) => subscription.stop(graceMs)) ?? []),
       ...(opened?.broadcasts.map((broadcast) => broadcast.stop()) ?? []),

@@ -16,6 +16,8 @@ export interface Feed {
 /** A consumer's share of what is received from one producing context. */
 export interface Arrival {
   readonly source: string
+  /** Which of its streams. */
+  readonly stream: string
   readonly definitions: readonly EntryDefinition[]
 }
 
@@ -27,7 +29,7 @@ export interface Composition {
   readonly feeds: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Feed[]>
   /** … and those that a transport brings. */
   readonly arrivals: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Arrival[]>
-  readonly carried: Carried | undefined
+  readonly carried: readonly Carried[]
 }
 
 const refuse = (detail: string): never => {
@@ -116,23 +118,38 @@ const feedsOf = (
   return [...feeds].map(([producer, publications]) => ({ producer, publications }))
 }
 
-/** What comes over the transport: events of contexts that are not here. */
+/** What comes over transports: events of contexts that are not here. A stream that comes over several is one. */
 const arrivalsOf = (
   bound: Bound,
   spec: DurableSpec | ImmediateSpec,
-  carried: Carried,
+  carried: readonly Carried[],
   isHere: (type: string) => boolean,
 ): readonly Arrival[] => {
-  const arrivals = Object.entries(carried.from).flatMap(([source, events]) => {
-    const types = new Set(events.map(({ type }) => type))
-    const definitions = spec.definitions.filter(({ type }) => types.has(type) && !isHere(type))
-    return definitions.length === 0 ? [] : [{ source, definitions }]
-  })
+  const arrivals: { source: string; stream: string; definitions: EntryDefinition[] }[] = []
+  for (const { stream, from } of carried)
+    for (const [source, events] of Object.entries(from)) {
+      const types = new Set(events.map(({ type }) => type))
+      const found = spec.definitions.filter(({ type }) => types.has(type) && !isHere(type))
+      const known = arrivals.find((arrival) => arrival.source === source && arrival.stream === stream)
+      if (known !== undefined) known.definitions.push(...found.filter((each) => !known.definitions.includes(each)))
+      else if (found.length > 0) arrivals.push({ source, stream, definitions: found })
+    }
   if (arrivals.length > 0 && spec.phase !== 'durable')
     refuse(
       `'${nameOf(bound)}', handler '${spec.name}': what a transport brings is handled durably, ${spec.phase} needs the producer here`,
     )
   return arrivals
+}
+
+const checkCarried = (carried: readonly Carried[], local: ReadonlySet<string>): void => {
+  for (const { from, stream, carries, transport } of carried)
+    for (const [source, events] of Object.entries(from)) {
+      if (local.has(source))
+        refuse(`'${source}' runs here: what it publishes is read here, and does not come over a transport`)
+      for (const { type } of events)
+        if (!carries(type))
+          refuse(`${type} of '${source}' does not come over ${transport.name}: it is not of the stream '${stream}'`)
+    }
 }
 
 /** Strong consistency is a property of one database: such a consumer cannot move out. */
@@ -165,10 +182,10 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
   const feeds = new Map<DurableSpec | ImmediateSpec, readonly Feed[]>()
   const arrivals = new Map<DurableSpec | ImmediateSpec, readonly Arrival[]>()
   const { carried } = exchange['~pabal']
-  for (const source of Object.keys(carried?.from ?? {}))
-    if (local.has(source))
-      refuse(`'${source}' runs here: what it publishes is read here, and does not come over a transport`)
-  const carriedTypes = new Set(Object.values(carried?.from ?? {}).flatMap((events) => events.map(({ type }) => type)))
+  checkCarried(carried, local)
+  const carriedTypes = new Set(
+    carried.flatMap(({ from }) => Object.values(from).flatMap((events) => events.map(({ type }) => type))),
+  )
   const readable = [...contexts, ...remote]
   const isHere = (type: string): boolean =>
     readable.some((producer) => producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type))
@@ -178,7 +195,7 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
       const found = feedsOf(bound, spec, readable, (type) => carriedTypes.has(type))
       if (isImmediate(spec) && spec.phase === 'before-commit') checkSharedDatabase(bound, spec, found, contexts)
       feeds.set(spec, found)
-      if (carried !== undefined) arrivals.set(spec, arrivalsOf(bound, spec, carried, isHere))
+      arrivals.set(spec, arrivalsOf(bound, spec, carried, isHere))
     }
   return { contexts, remote, feeds, arrivals, carried }
 }

@@ -8,12 +8,13 @@ import { PabalError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import { nameWarning } from '../event/naming.ts'
-import { toPublic } from '../event/publication.ts'
+import { type Publication, toPublic } from '../event/publication.ts'
 import { isOperatorType } from '../event/reserved.ts'
 import { toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
 import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
 import { Carrier, type Reception } from '../exchange/carrier.ts'
-import { PublishedLog, publicStream } from '../exchange/published-log.ts'
+import type { Carried } from '../exchange/exchange.ts'
+import { PublishedLog } from '../exchange/published-log.ts'
 import { ReceivedLog } from '../exchange/received-log.ts'
 import type { Origin } from '../exchange/receiver.ts'
 import { relaySpec } from '../exchange/relay.ts'
@@ -46,19 +47,22 @@ export class OpenedApp {
   readonly runtimes: ReadonlyMap<string, ContextRuntime>
   readonly subscriptions: readonly Subscription[]
   readonly broadcasts: readonly Broadcast[]
-  readonly carrier: Carrier | undefined
+  readonly carriers: readonly Carrier[]
   readonly databases: readonly Database[]
   readonly logs: ReadonlyMap<string, OpenLog>
   /** Rings whenever a subscription has moved. */
   readonly progress: Bell
 
   private constructor(
-    parts: Pick<OpenedApp, 'runtimes' | 'subscriptions' | 'broadcasts' | 'carrier' | 'databases' | 'logs' | 'progress'>,
+    parts: Pick<
+      OpenedApp,
+      'runtimes' | 'subscriptions' | 'broadcasts' | 'carriers' | 'databases' | 'logs' | 'progress'
+    >,
   ) {
     this.runtimes = parts.runtimes
     this.subscriptions = parts.subscriptions
     this.broadcasts = parts.broadcasts
-    this.carrier = parts.carrier
+    this.carriers = parts.carriers
     this.databases = parts.databases
     this.logs = parts.logs
     this.progress = parts.progress
@@ -76,10 +80,15 @@ export class OpenedApp {
       }
       wireImmediate(composition, runtimes)
       const progress = new Bell()
-      const carrier = carrierOf(composition, runtimes, logs, options)
+      const carriers = composition.carried.map((carried) => ({
+        carried,
+        carrier: carrierOf(carried, composition, runtimes, logs, options),
+      }))
       const subscriptions = composition.contexts.flatMap((bound) => [
         ...subscriptionsOf(bound, composition, runtimes, logs, progress, options),
-        ...relaysOf(bound, composition, carrier, runtimes, logs, progress, options),
+        ...carriers.flatMap(({ carried, carrier }) =>
+          relayOf(bound, carried, carrier, runtimes, logs, progress, options),
+        ),
       ])
       for (const { database, store, bell } of logs.values())
         database.onNews((context) => {
@@ -97,7 +106,7 @@ export class OpenedApp {
         runtimes,
         subscriptions,
         broadcasts,
-        carrier,
+        carriers: carriers.map(({ carrier }) => carrier),
         databases: [...databases.values()],
         logs,
         progress,
@@ -109,7 +118,7 @@ export class OpenedApp {
   }
 
   async close(): Promise<void> {
-    await this.carrier?.close()
+    await Promise.all(this.carriers.map((carrier) => carrier.close()))
     for (const runtime of this.runtimes.values()) await runtime.drain()
     for (const database of this.databases) await database.close()
   }
@@ -121,7 +130,11 @@ const openLogs = async (
   { environment, warn, existing = false }: OpenOptions,
 ): Promise<Map<string, OpenLog>> => {
   const logs = new Map<string, OpenLog>()
-  for (const bound of [...composition.contexts, ...composition.remote, ...(composition.carried?.origins ?? [])]) {
+  for (const bound of [
+    ...composition.contexts,
+    ...composition.remote,
+    ...composition.carried.flatMap(({ origins }) => origins),
+  ]) {
     const { database: source } = bound['~pabal'].store
     let database = databases.get(source.identity)
     if (database === undefined)
@@ -248,47 +261,55 @@ const given = (leaseMs: number | undefined, breaker: BreakerOptions | undefined)
   ...(breaker === undefined ? {} : { breaker }),
 })
 
-/** What a context publishes goes out over the transport, where there is one. */
-const relaysOf = (
+/** What a context publishes in the stream that a transport carries goes out over it. */
+const relayOf = (
   bound: Bound,
-  { carried }: Composition,
-  carrier: Carrier | undefined,
+  { transport, stream, carries }: Carried,
+  carrier: Carrier,
   runtimes: ReadonlyMap<string, ContextRuntime>,
   logs: ReadonlyMap<string, OpenLog>,
   progress: Bell,
   { limits, leaseMs, breaker, warn }: OpenOptions,
 ): Subscription[] => {
   const context = nameOf(bound)
-  const { publishes: publications } = bound['~pabal'].context['~pabal']
-  if (carried === undefined || carrier === undefined || publications.length === 0) return []
-  const spec = relaySpec({ context, transport: carried.transport.name, publications, opened: carrier.opened })
+  const publications = publishedIn(bound, carries)
+  if (publications.length === 0) return []
+  const spec = relaySpec({ context, transport: transport.name, stream, publications, opened: carrier.opened })
   const source = new PublishedLog({ ...logs.get(context)!, publications, limits, unsorted: true })
   const runtime = runtimes.get(context)!
   return [new Subscription({ spec, source, runtime, progress, warn, ...given(leaseMs, breaker) })]
 }
 
+const publishedIn = (bound: Bound, carries: Carried['carries']): readonly Publication[] =>
+  bound['~pabal'].context['~pabal'].publishes.filter(({ to }) => carries(to.type))
+
 const carrierOf = (
+  { transport, stream, carries, from, origins, fromFirst }: Carried,
   { contexts, arrivals, carried }: Composition,
   runtimes: ReadonlyMap<string, ContextRuntime>,
   logs: ReadonlyMap<string, OpenLog>,
   { environment, limits, warn }: OpenOptions,
-): Carrier | undefined => {
-  if (carried === undefined) return undefined
-  const { transport, origins, fromFirst } = carried
+): Carrier => {
   const originOf = (source: string): Origin | undefined => {
     const bound = origins.find((origin) => nameOf(origin) === source)
     if (bound === undefined) return undefined
-    const { publishes: publications } = bound['~pabal'].context['~pabal']
-    return originIn(new PublishedLog({ ...logs.get(source)!, publications, limits, unsorted: true }))
+    const publications = publishedIn(bound, carries)
+    return originIn(new PublishedLog({ ...logs.get(source)!, publications, limits, unsorted: true }), stream)
   }
   const receptions = contexts.flatMap((bound): Reception[] => {
-    const wanted = specsOf(bound).flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? [])))
+    const wanted = specsOf(bound)
+      .flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? [])))
+      .filter((arrival) => arrival.stream === stream && arrival.source in from)
     return [...new Set(wanted.map(({ source }) => source))].map((source) => ({
       runtime: runtimes.get(nameOf(bound))!,
       source,
-      definitions: carried.from[source]!.filter(({ type }) =>
-        wanted.some((arrival) => arrival.source === source && arrival.definitions.some((each) => each.type === type)),
-      ),
+      stream,
+      // Of all transports of the stream: what one of them brings counts for all.
+      definitions: carried
+        .flatMap((each) => (each.stream === stream ? (each.from[source] ?? []) : []))
+        .filter(({ type }) =>
+          wanted.some((arrival) => arrival.source === source && arrival.definitions.some((each) => each.type === type)),
+        ),
       origin: originOf(source),
     }))
   })
@@ -296,11 +317,11 @@ const carrierOf = (
 }
 
 /** A producer's log as its transport would have brought it. */
-const originIn = (log: PublishedLog): Origin => ({
+const originIn = (log: PublishedLog, stream: string): Origin => ({
   readKey: async (key, from, limit) => {
     const { incarnation } = await log.head()
     return (await log.readKey(key, from, limit)).map((record) => {
-      const place = { stream: publicStream, incarnation, previousId: record.previousId }
+      const place = { stream, incarnation, previousId: record.previousId }
       return receivedEvent(toCloudEvent(record, { place })) as SequencedEvent
     })
   },
@@ -343,7 +364,8 @@ const sourcesOf = (
   })
   const { database, store, bell } = logs.get(name)!
   const arrivals = (composition.arrivals.get(spec) ?? []).map(
-    ({ source, definitions }) => new ReceivedLog({ source, definitions, database, store, bell, limits }),
+    ({ source, stream, definitions }) =>
+      new ReceivedLog({ source, stream, definitions, database, store, bell, limits }),
   )
   return [...feeds, ...arrivals]
 }

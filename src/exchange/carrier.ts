@@ -4,6 +4,7 @@ import type { ContextRuntime } from '../context/runtime.ts'
 import { backoffMs, type Environment } from '../core/environment.ts'
 import { describeError } from '../core/errors.ts'
 import type { PublicEventDefinition } from '../event/definition.ts'
+import { channelOf } from './exchange.ts'
 import { type Origin, Receiver } from './receiver.ts'
 import type { OpenTransport, Receiving, Transport } from './transport.ts'
 
@@ -11,6 +12,7 @@ import type { OpenTransport, Receiving, Transport } from './transport.ts'
 export interface Reception {
   readonly runtime: ContextRuntime
   readonly source: string
+  readonly stream: string
   readonly definitions: readonly PublicEventDefinition[]
   readonly origin: Origin | undefined
 }
@@ -66,11 +68,11 @@ export class Carrier {
 
   async #receive(index: number, ended: AbortSignal): Promise<void> {
     const { environment, warn, receptions } = this.#parts
-    const { source, runtime } = receptions[index]!
+    const { source, stream, runtime } = receptions[index]!
     for (let failures = 0, told = ''; !ended.aborted; )
       try {
         const open = await this.opened()
-        const receiving = await open.receive({ context: source }, runtime.name, this.#receivers[index]!.take)
+        const receiving = await open.receive(channelOf(source, stream), runtime.name, this.#receivers[index]!.take)
         this.#receiving.push(receiving)
         return
       } catch (error) {

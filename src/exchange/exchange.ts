@@ -2,7 +2,7 @@
 
 import type { Bound } from '../context/definition.ts'
 import type { PublicEventDefinition } from '../event/definition.ts'
-import type { Transport } from './transport.ts'
+import type { Channel, Transport } from './transport.ts'
 
 export type { Bound }
 
@@ -12,12 +12,17 @@ export interface Exchange {
     /** Contexts that run elsewhere, whose logs this process can read. */
     readonly producers: readonly Bound[]
     /** Over what the public events of this process' contexts go out, and those of others come in. */
-    readonly carried?: Carried
+    readonly carried: readonly Carried[]
   }
 }
 
+/** What one transport carries. */
 export interface Carried {
   readonly transport: Transport
+  /** The stream that it carries, of each context. */
+  readonly stream: string
+  /** Whether an event of this public type is of that stream. */
+  readonly carries: (type: string) => boolean
   /** Contexts that run elsewhere, and which of their public events may come. */
   readonly from: Readonly<Record<string, readonly PublicEventDefinition[]>>
   /** Of those, the ones whose logs can be reached: what the transport has lost is read there. */
@@ -26,29 +31,51 @@ export interface Carried {
   readonly fromFirst: boolean
 }
 
+/** The stream of a context's public events, but for those that `routes` gives a stream of their own. Part of every place in it, so it never changes. */
+export const publicStream = 'public'
+
+/** What a stream of a context is called where it is not the only one: on brokers, and as a source of cursors. */
+export const channelOf = (context: string, stream: string): Channel => ({
+  context: stream === publicStream ? context : `${context}__${stream}`,
+})
+
 export interface CarriedOptions {
   /**
    * What comes from contexts that run elsewhere: `{ ordering: [OrderPlacedV1] }`. The name is the producing context's, by which
    * its channel is found; the events are those of its published language that are consumed here.
    */
-  readonly from?: Carried['from']
+  readonly from?: Carried['from'] | undefined
   /** `ordering.with({ store })` of such contexts, where their databases can be reached. What a transport has lost is read there. */
-  readonly origins?: readonly Bound[]
+  readonly origins?: readonly Bound[] | undefined
   /**
    * Where a context that receives for the first time begins. 'beginning' (default): with the first event of each key; one that
    * comes without those before it waits for them. 'now': with whatever comes first.
    */
-  readonly startAt?: 'beginning' | 'now'
+  readonly startAt?: 'beginning' | 'now' | undefined
+  /**
+   * What the relay that writes here is called after: `relay-<name>`. It keeps its place under that name, so it never changes.
+   * Default: the transport's. Needed where `routes` has two of a kind.
+   */
+  readonly name?: string | undefined
 }
 
 /** An exchange over any transport; adapters are called by their own names. */
 export const over = (
   transport: Transport,
-  { from = {}, origins = [], startAt = 'beginning' }: CarriedOptions = {},
+  { from = {}, origins = [], startAt = 'beginning', name = transport.name }: CarriedOptions = {},
 ): Exchange => ({
   '~pabal': {
     kind: transport.name,
     producers: [],
-    carried: { transport, from, origins, fromFirst: startAt === 'beginning' },
+    carried: [
+      {
+        transport: { ...transport, name },
+        stream: publicStream,
+        carries: () => true,
+        from,
+        origins,
+        fromFirst: startAt === 'beginning',
+      },
+    ],
   },
 })

@@ -10,9 +10,7 @@ import type { JsonLimits } from '../event/json.ts'
 import { type Publication, toPublic } from '../event/publication.ts'
 import type { ContextStore, Database, Head, LaneFilter, Session } from '../store/store.ts'
 import type { Bell, EventSource } from '../subscription/source.ts'
-
-/** The one stream of a context's public events; its id is part of every inbox row and never changes. */
-export const publicStream = 'public'
+import { publicStream } from './exchange.ts'
 
 export interface PublishedLogParts {
   readonly database: Database

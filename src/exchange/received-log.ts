@@ -12,27 +12,35 @@ import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
 import { receivedKeyPrefix } from '../event/reserved.ts'
 import type { ContextStore, Database, Head, Session } from '../store/store.ts'
 import type { Bell, EventSource } from '../subscription/source.ts'
-import { publicStream } from './published-log.ts'
+import { channelOf, publicStream } from './exchange.ts'
 
 /** Where a received event stands in its producer's stream; kept with the entry. */
 interface Place {
   readonly sequence: number
 }
 
-/** The producer's keys have a space of their own: one that we use too is another key. */
-const storedKey = (source: string, key: string): string => `${receivedKeyPrefix}${source}:${key}`
+/** What is received: a stream of a context. */
+export interface Origination {
+  /** The producing context. */
+  readonly source: string
+  readonly stream: string
+}
+
+/** A producer's keys have a space of their own, for each of its streams: one that we use too is another key. */
+const storedKey = ({ source, stream }: Origination, key: string): string =>
+  `${receivedKeyPrefix}${channelOf(source, stream).context}:${key}`
 
 /** An event as an entry of the receiver's log. Its payload is checked when it is read, so that one that does not fit parks its key. */
 export const receivedRecord = (
   definition: PublicEventDefinition,
-  source: string,
+  of: Origination,
   event: SequencedEvent,
   nowMs: number,
 ): EventRecord => {
   const place: Place = { sequence: event.sequence }
-  const record = new EventRecord(definition, source, {
+  const record = new EventRecord(definition, of.source, {
     id: event.id,
-    key: storedKey(source, event.key),
+    key: storedKey(of, event.key),
     version: event.version,
     text: event.text ?? 'null',
     timeMs: event.timeMs ?? nowMs,
@@ -47,9 +55,7 @@ export const receivedRecord = (
   return record
 }
 
-export interface ReceivedLogParts {
-  /** The producing context. */
-  readonly source: string
+export interface ReceivedLogParts extends Origination {
   readonly database: Database
   readonly store: ContextStore
   readonly definitions: readonly EntryDefinition[]
@@ -58,7 +64,7 @@ export interface ReceivedLogParts {
 }
 
 const namePrefix = 'received/'
-export const receivedName = (source: string): string => `${namePrefix}${source}`
+export const receivedName = (channel: string): string => `${namePrefix}${channel}`
 
 /** A cursor's source: not another context's log, but what was received from it. */
 export const isReceived = (source: string): boolean => source.startsWith(namePrefix)
@@ -66,15 +72,20 @@ export const isReceived = (source: string): boolean => source.startsWith(namePre
 export class ReceivedLog implements EventSource {
   readonly name: string
   readonly producer: string
-  readonly stream: string = publicStream
+  readonly stream: string
+  readonly branchOf?: string
   readonly report = undefined
+  /** What came another way before it was received here does not stand here, nor what nobody here wants. */
+  readonly isPart = true
   readonly #parts: ReceivedLogParts
   readonly #definitions: ReadonlyMap<string, EntryDefinition>
   readonly #types: readonly string[]
 
   constructor(parts: ReceivedLogParts) {
-    this.name = receivedName(parts.source)
+    this.name = receivedName(channelOf(parts.source, parts.stream).context)
     this.producer = parts.source
+    this.stream = parts.stream
+    if (parts.stream !== publicStream) this.branchOf = publicStream
     this.#parts = parts
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
     this.#types = [...this.#definitions.keys()]
@@ -90,7 +101,7 @@ export class ReceivedLog implements EventSource {
 
   /** Several producers may publish one type; only entries of ours are. */
   #isOurs({ key }: StoredEvent): boolean {
-    return key.startsWith(storedKey(this.producer, ''))
+    return key.startsWith(storedKey(this.#parts, ''))
   }
 
   #records(rows: readonly StoredEvent[]): EventRecord[] {
@@ -99,7 +110,7 @@ export class ReceivedLog implements EventSource {
 
   #record(row: StoredEvent): EventRecord {
     const definition = this.#definitions.get(row.type)!
-    const key = row.key.slice(storedKey(this.producer, '').length)
+    const key = row.key.slice(storedKey(this.#parts, '').length)
     const { data, failure } = this.#payload(definition, row, key)
     const fields = {
       id: row.id,
@@ -152,7 +163,7 @@ export class ReceivedLog implements EventSource {
   readKey(key: string, from: number, limit: number): Promise<readonly EventRecord[]> {
     return this.#read(async (session) => {
       const own = await this.#ownSequence(session, key, from)
-      const rows = await this.#parts.store.log.readKey(session, storedKey(this.producer, key), {
+      const rows = await this.#parts.store.log.readKey(session, storedKey(this.#parts, key), {
         from: own,
         types: this.#types,
         limit,
@@ -167,7 +178,7 @@ export class ReceivedLog implements EventSource {
     let high = from
     while (low < high) {
       const middle = Math.floor((low + high) / 2)
-      const [row] = await this.#parts.store.log.readKey(session, storedKey(this.producer, key), {
+      const [row] = await this.#parts.store.log.readKey(session, storedKey(this.#parts, key), {
         from: middle,
         limit: 1,
       })
@@ -201,12 +212,12 @@ export class ReceivedLog implements EventSource {
 
 const placeOf = ({ metadata }: StoredEvent): Place => JSON.parse(metadata!) as Place
 
-/** Whose event an entry is, and where it stands there; undefined for an event of the log's own context. */
+/** Of which channel an entry is, and where it stands there; undefined for an event of the log's own context. */
 export const receivedFrom = (
   row: StoredEvent,
-): { readonly source: string; readonly key: string; readonly sequence: number } | undefined => {
+): { readonly channel: string; readonly key: string; readonly sequence: number } | undefined => {
   if (!row.key.startsWith(receivedKeyPrefix)) return undefined
   const rest = row.key.slice(receivedKeyPrefix.length)
   const end = rest.indexOf(':')
-  return { source: rest.slice(0, end), key: rest.slice(end + 1), sequence: placeOf(row).sequence }
+  return { channel: rest.slice(0, end), key: rest.slice(end + 1), sequence: placeOf(row).sequence }
 }

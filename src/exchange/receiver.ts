@@ -12,12 +12,11 @@ import { receivedEvent, type SequencedEvent } from '../event/cloudevents/receive
 import type { EventRecord } from '../event/envelope.ts'
 import type { EarlyEvent, InboxHead, InboxStream, Session } from '../store/store.ts'
 import { type Arrived, sort } from './arrival.ts'
-import { publicStream } from './published-log.ts'
 import { receivedRecord } from './received-log.ts'
 import type { Incoming, Taken } from './transport.ts'
 
 /** Where what was received from a context stands; not the name of any handler, so the place is nobody's but the receiver's. */
-export const receptionOf = (source: string): InboxStream => ({ consumer: ':received', source, stream: publicStream })
+export const receptionOf = (source: string, stream: string): InboxStream => ({ consumer: ':received', source, stream })
 
 /** The producer's log, where it can be reached: what a transport has lost is read there. */
 export interface Origin {
@@ -28,6 +27,7 @@ export interface ReceiverParts {
   readonly runtime: ContextRuntime
   /** The producing context. */
   readonly source: string
+  readonly stream: string
   /** Public events that handlers of this context want; of all others only the place is noted. */
   readonly definitions: readonly PublicEventDefinition[]
   /** False: it has joined a channel that others have read before, and a key begins with the first event that comes. */
@@ -47,7 +47,7 @@ export class Receiver {
 
   constructor(parts: ReceiverParts) {
     this.#parts = parts
-    this.#stream = receptionOf(parts.source)
+    this.#stream = receptionOf(parts.source, parts.stream)
     this.#latest = parts.definitions.every((definition) => definition['~pabal'].kind === 'snapshot')
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
   }
@@ -69,12 +69,12 @@ export class Receiver {
   }
 
   #read(incoming: Incoming): SequencedEvent {
-    const { runtime, source } = this.#parts
+    const { runtime, source, stream } = this.#parts
     const event = receivedEvent(incoming.decode(runtime.limits))
     const refuse = (reason: string) => new PabalError('PABAL_MESSAGE_INVALID', `${event.type} ${event.id}: ${reason}`)
     if (!event.sequenced) throw refuse(`it has no place in a stream: ${event.missing.join(', ')}`)
     if (event.context !== source) throw refuse(`it is of ${JSON.stringify(event.source)}, not of '${source}'`)
-    if (event.stream !== publicStream) throw refuse(`its stream is ${JSON.stringify(event.stream)}`)
+    if (event.stream !== stream) throw refuse(`its stream is ${JSON.stringify(event.stream)}`)
     if ((event.hopCount ?? 0) > runtime.limits.hops)
       throw new PabalError('PABAL_HOP_LIMIT', `${event.type} ${event.id} is event ${event.hopCount} of its chain`)
     return event
@@ -82,11 +82,30 @@ export class Receiver {
 
   async #enter(events: readonly SequencedEvent[]): Promise<void> {
     const { database } = this.#parts.runtime
-    await database.transaction((session) => this.#store(session, events))
+    try {
+      await database.transaction((session) => this.#store(session, events))
+    } catch (error) {
+      await this.#checkForms(events, error)
+      throw error
+    }
+  }
+
+  /** Two public forms of one event have one id. A log can hold one of them. */
+  async #checkForms(events: readonly SequencedEvent[], cause: unknown): Promise<void> {
+    const { database, contextStore, name } = this.#parts.runtime
+    for (const { id, type } of events) {
+      const entry = await database.read((session) => contextStore.log.byId(session, id))
+      if (entry !== undefined && entry.type !== type)
+        throw new PabalError(
+          'PABAL_COMPOSITION_INVALID',
+          `'${name}' has received event ${id} as ${entry.type}, and now as ${type}; a context consumes one form of an event`,
+          { cause },
+        )
+    }
   }
 
   async #store(session: Session, events: readonly SequencedEvent[]): Promise<void> {
-    const { runtime, source, fromFirst } = this.#parts
+    const { runtime, fromFirst } = this.#parts
     const { inbox, log, early } = runtime.contextStore
     const keys = [...new Set(events.map(({ key }) => key))]
     const heads = await inbox.heads(session, this.#stream, keys, { lock: true })
@@ -106,7 +125,8 @@ export class Receiver {
       const sorted = await sort(heads.get(key), of, { fromFirst, isKnown, latest: this.#latest })
       for (const { event } of sorted.next) {
         const definition = this.#definitions.get(event.type)
-        if (definition !== undefined) records.push(receivedRecord(definition, source, event, runtime.environment.now()))
+        if (definition !== undefined)
+          records.push(receivedRecord(definition, this.#stream, event, runtime.environment.now()))
       }
       if (sorted.next.length > 0) advanced.set(key, sorted.head!)
       for (const { event, early: before } of [...sorted.next, ...sorted.over])

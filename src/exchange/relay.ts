@@ -9,33 +9,36 @@ import { isPabalError } from '../core/errors.ts'
 import { type StreamPlace, toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Publication } from '../event/publication.ts'
-import { publicStream } from './published-log.ts'
+import { channelOf, publicStream } from './exchange.ts'
 import type { OpenTransport, Outgoing } from './transport.ts'
 
 /** Events of one publish, and of one move of the cursor. */
 const batch = 500
 
-export const relayName = (transport: string): string => `relay-${transport}`
+export const relayName = (transport: string, stream: string): string =>
+  stream === publicStream ? `relay-${transport}` : `relay-${transport}-${stream}`
 
 export interface RelayOptions {
   readonly context: string
   readonly transport: string
+  readonly stream: string
+  /** Of the context, in that stream. */
   readonly publications: readonly Publication[]
   readonly opened: () => Promise<OpenTransport>
 }
 
 /** The relay of a context as a durable handler with external effects, from the beginning of the log. */
-export const relaySpec = ({ context, transport, publications, opened }: RelayOptions): DurableSpec => {
+export const relaySpec = ({ context, transport, stream, publications, opened }: RelayOptions): DurableSpec => {
   const handleBatch: NonNullable<DurableSpec['handleBatch']> = async (events, { signal, incarnation }) =>
     (await opened()).publish(
-      { context },
-      events.map((event) => outgoing(event, incarnation)),
+      channelOf(context, stream),
+      events.map((event) => outgoing(event, { stream, incarnation, previousId: event.previousId })),
       signal,
     )
   return {
     kind: 'on',
     phase: 'durable',
-    name: relayName(transport),
+    name: relayName(transport, stream),
     title: undefined,
     definitions: publications.map(({ from }) => from),
     effects: 'external',
@@ -61,7 +64,8 @@ export const relaySpec = ({ context, transport, publications, opened }: RelayOpt
   }
 }
 
-const outgoing = (event: EventRecord, incarnation: string): Outgoing => {
-  const place: StreamPlace = { stream: publicStream, incarnation, previousId: event.previousId }
-  return { key: event.key, id: event.id, event: toCloudEvent(event, { place }) }
-}
+const outgoing = (event: EventRecord, place: StreamPlace): Outgoing => ({
+  key: event.key,
+  id: event.id,
+  event: toCloudEvent(event, { place }),
+})

@@ -159,12 +159,15 @@ const statusOf = async (
         : await countLate(context, consumer, log, lanes, row?.lanes ?? 1, nowMs - spec.withinMs),
     ...parked,
     skipped: row?.skipped ?? 0,
-    early: log === undefined || !isReceived(source) ? [] : await earlyOf(context, log.producer),
+    early: log === undefined || !isReceived(source) ? [] : await earlyOf(context, log),
   }
 }
 
-const earlyOf = async ({ database, store }: OperatedContext, producer: string): Promise<readonly EarlyStatus[]> => {
-  const found = await database.read((session) => store.early.count(session, receptionOf(producer)))
+const earlyOf = async (
+  { database, store }: OperatedContext,
+  { producer, stream = '' }: EventSource,
+): Promise<readonly EarlyStatus[]> => {
+  const found = await database.read((session) => store.early.count(session, receptionOf(producer, stream)))
   return found as readonly EarlyStatus[]
 }
 

@@ -69,7 +69,7 @@ export class Deliveries {
     const deliveries: Delivery[] = []
     const received = receivedFrom(entry)
     const row = received === undefined ? entry : { ...entry, key: received.key, sequence: received.sequence }
-    const read = received === undefined ? log.context : receivedName(received.source)
+    const read = received === undefined ? log.context : receivedName(received.channel)
     for (const reader of this.#readers) {
       const { source } = reader.subscription
       if (source.name !== read || (received !== undefined && reader.context.context !== log.context)) continue

@@ -363,6 +363,8 @@ export interface Inbox {
     options?: { readonly lock?: boolean },
   ): Awaitable<ReadonlyMap<string, InboxHead>>
   advance(session: Session, stream: InboxStream, heads: ReadonlyMap<string, InboxHead>): Awaitable<void>
+  /** The heads of one stream become those of another, which has none yet: what was applied there is not applied again. */
+  copy(session: Session, from: InboxStream, to: InboxStream): Awaitable<void>
   /** After a rewind: every head must be compared with the producer's log before its key goes on. */
   distrust(session: Session, consumer: string, source: string): Awaitable<void>
   /** All heads of a source: what it has is applied again. */

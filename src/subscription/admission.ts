@@ -122,14 +122,18 @@ export class Admissions {
   }
 }
 
-/** The producer's log was restored: is what we applied last still there? When retention has dropped it, what follows it is enough. */
+/**
+ * The producer's log was restored: is what we applied last still there? When retention has dropped it, what follows it is enough;
+ * where it need not be there at all, anything that does not contradict it.
+ */
 export const isSameHistory = async (
   { source }: SubscriptionParts,
   head: InboxHead,
   event: EventRecord,
 ): Promise<boolean> => {
   const id = await source.identityOf(event.key, head.sequence)
-  return id === undefined ? event.sequence > head.sequence : id === head.eventId
+  if (id === undefined) return source.isPart === true || event.sequence > head.sequence
+  return id === head.eventId
 }
 
 export const streamOf = ({ spec, source }: SubscriptionParts): InboxStream | undefined =>

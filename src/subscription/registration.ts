@@ -17,9 +17,14 @@ export const register = async (parts: SubscriptionParts): Promise<number> => {
       lanes: spec.lanes ?? database.defaultLanes,
       types: spec.definitions.map(({ type }) => type),
     })
-    if (start !== undefined)
-      for (let lane = 0; lane < lanes; lane++)
-        await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
+    if (start === undefined) return lanes
+    for (let lane = 0; lane < lanes; lane++)
+      await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
+    const { producer, stream, branchOf } = source
+    if (stream !== undefined && branchOf !== undefined) {
+      const of = { consumer: spec.name, source: producer }
+      await contextStore.inbox.copy(session, { ...of, stream: branchOf }, { ...of, stream })
+    }
     return lanes
   })
 }

@@ -12,6 +12,10 @@ export interface EventSource {
   readonly producer: string
   /** The stable id of the stream that inbox heads belong to; undefined for the own log, which needs no inbox. */
   readonly stream: string | undefined
+  /** The stream that its events were part of before it had one of its own: who read there goes on from where that was. */
+  readonly branchOf?: string
+  /** Not all that was ever handled of a key is to be found here. */
+  readonly isPart?: boolean
   /** Grows when the log behind it may have become another: places in it must be checked again. */
   readonly generation: number
   head(): Promise<Head>

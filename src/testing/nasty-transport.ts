@@ -18,6 +18,7 @@ import {
   tooLarge,
   type Traits,
   type Transport,
+  type TransportOptions,
 } from '../exchange/transport.ts'
 
 export interface Nastiness {
@@ -125,9 +126,9 @@ export class NastyBroker {
     return {
       name: 'nasty',
       traits: this.#traits,
-      open: async ({ environment }): Promise<OpenTransport> => ({
-        publish: (channel, messages) => this.#publish(channel, messages, environment),
-        receive: async (channel, subscriber, take) => this.#receive(channel, subscriber, take, environment),
+      open: async (options): Promise<OpenTransport> => ({
+        publish: (channel, messages) => this.#publish(channel, messages, options.environment),
+        receive: async (channel, subscriber, take) => this.#receive(channel, subscriber, take, options),
         [Symbol.asyncDispose]: async () => {},
       }),
     }
@@ -187,7 +188,8 @@ export class NastyBroker {
     return queue
   }
 
-  #receive(channel: Channel, subscriber: string, take: Take, environment: Environment): Receiving {
+  #receive(channel: Channel, subscriber: string, take: Take, options: TransportOptions): Receiving {
+    const { environment, warn } = options
     const queue = this.#queue(channel, subscriber)
     const ended = new AbortController()
     const loop = async (): Promise<void> => {
@@ -200,7 +202,8 @@ export class NastyBroker {
         let again = this.#chance(this.#faults.lostAcks)
         try {
           await take(batch.map((held) => incoming(held)))
-        } catch {
+        } catch (error) {
+          warn(`what '${subscriber}' receives from '${channel.context}' could not be taken`, error)
           again = true
           await environment.sleep(5, ended.signal)
         }

@@ -14,7 +14,7 @@ export type Given = Partial<NatsOptions<NatsConnection>> & { readonly client?: C
 
 /** As a user makes it, over a server at that address. */
 export const natsAt = (url: string, { client, ...options }: Given = {}): Transport =>
-  nats({ connect: () => connect({ servers: url, ...client }), jetstream, headers, ...options })['~pabal'].carried!
+  nats({ connect: () => connect({ servers: url, ...client }), jetstream, headers, ...options })['~pabal'].carried[0]!
     .transport
 
 /** Open until the test ends. */

@@ -1,7 +1,7 @@
 /** The emulated SNS and SQS as a program: `sns-sqs-process.ts <port> <data folder>`. */
 
 import { type ListenOptions, Server } from 'node:net'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { startFauxqs } from 'fauxqs'
 
 const [port, dataDir = ''] = process.argv.slice(2)
@@ -16,8 +16,11 @@ prototype.listen = function (options) {
 // A message that is given back gets NULL there as the number of its receives, which the column refuses: the message was gone
 // until the next start, and everything of its group stayed behind it.
 const counted = 'approximate_receive_count = ?,'
-const { prepare } = DatabaseSync.prototype
-DatabaseSync.prototype.prepare = function (sql) {
+const statements = DatabaseSync.prototype as unknown as {
+  prepare: (this: DatabaseSync, sql: string) => StatementSync
+}
+const { prepare } = statements
+statements.prepare = function (sql) {
   return prepare.call(this, sql.replace(counted, 'approximate_receive_count = coalesce(?, approximate_receive_count),'))
 }
 

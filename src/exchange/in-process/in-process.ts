@@ -3,4 +3,4 @@
 import type { Exchange } from '../exchange.ts'
 
 /** The exchange of a modular monolith. Order per key, no loss, no double effects (P9), without a broker. */
-export const inProcess = (): Exchange => ({ '~pabal': { kind: 'in-process', producers: [] } })
+export const inProcess = (): Exchange => ({ '~pabal': { kind: 'in-process', producers: [], carried: [] } })

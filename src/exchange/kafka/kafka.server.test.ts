@@ -33,7 +33,7 @@ const transport = (options: Partial<KafkaOptions> = {}): Transport =>
     sessionTimeoutMs: 6_000,
     requestTimeoutMs: 2_000,
     ...options,
-  })['~pabal'].carried!.transport
+  })['~pabal'].carried[0]!.transport
 
 interface Process {
   readonly open: OpenTransport
@@ -97,7 +97,7 @@ const beginning = `
   import { systemEnvironment as environment } from './src/core/environment.ts'
   const [prefix, url] = process.argv.slice(1)
   const options = { client, connection: { bootstrapBrokers: [url] }, prefix, sessionTimeoutMs: 6000 }
-  const open = await kafka(options)['~pabal'].carried.transport.open({ environment, warn: () => {} })`
+  const open = await kafka(options)['~pabal'].carried[0].transport.open({ environment, warn: () => {} })`
 
 const admin = (): client.Admin => {
   const made = new client.Admin({ clientId: 'test', bootstrapBrokers: [broker.url] })

@@ -59,7 +59,7 @@ describe('the options', () => {
   test('have defaults, and connect to nothing', () => {
     const { carried, kind } = nats(client)['~pabal']
     expect(kind).toBe('nats')
-    expect(carried?.transport.traits).toEqual({ ordered: true, delivery: 'at-least-once', messageBytes: 1_048_576 })
+    expect(carried[0]?.transport.traits).toEqual({ ordered: true, delivery: 'at-least-once', messageBytes: 1_048_576 })
   })
 
   test.each<Partial<NatsOptions>>([

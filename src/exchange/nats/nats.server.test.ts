@@ -287,7 +287,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
             import { systemEnvironment } from './src/core/environment.ts'
             const [servers, prefix] = process.argv.slice(1)
             const exchange = nats({ connect: () => connect({ servers }), jetstream, headers, prefix, ackWait: 1000 })
-            const open = await exchange['~pabal'].carried.transport.open({ environment: systemEnvironment, warn: () => {} })
+            const open = await exchange['~pabal'].carried[0].transport.open({ environment: systemEnvironment, warn: () => {} })
             await open.receive({ context: 'ordering' }, 'shipping', () => {
               console.log('taken')
               return new Promise(() => {})

@@ -26,9 +26,4 @@ export interface RabbitOptions extends RabbitTransportOptions, CarriedOptions {}
  * name it in the producer's `subscribers`, or start it before its producer; later, give `origins`, or say `startAt: 'now'`.
  * @throws PABAL_COMPOSITION_INVALID
  */
-export const rabbitmq = ({ from, origins, startAt, ...transport }: RabbitOptions): Exchange =>
-  over(rabbitmqTransport(transport), {
-    ...(from === undefined ? {} : { from }),
-    ...(origins === undefined ? {} : { origins }),
-    ...(startAt === undefined ? {} : { startAt }),
-  })
+export const rabbitmq = (options: RabbitOptions): Exchange => over(rabbitmqTransport(options), options)

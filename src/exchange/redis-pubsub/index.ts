@@ -11,9 +11,5 @@ export type { RedisPubSubOptions } from './transport.ts'
  * event that was missed is read in the producer's log once a later one of its key comes. Without, its key waits for ever.
  * @throws PABAL_COMPOSITION_INVALID
  */
-export const redisPubSub = ({ from, origins, startAt, ...options }: RedisPubSubOptions & CarriedOptions): Exchange =>
-  over(redisPubSubTransport(options), {
-    ...(from === undefined ? {} : { from }),
-    ...(origins === undefined ? {} : { origins }),
-    ...(startAt === undefined ? {} : { startAt }),
-  })
+export const redisPubSub = (options: RedisPubSubOptions & CarriedOptions): Exchange =>
+  over(redisPubSubTransport(options), options)

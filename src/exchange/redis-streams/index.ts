@@ -15,9 +15,5 @@ export type { RedisStreamsOptions } from './transport.ts'
  * How safe an event is on its way is the server's to say: see `docs/reference/transports/redis-streams.md`.
  * @throws PABAL_COMPOSITION_INVALID
  */
-export const redisStreams = ({ from, origins, startAt, ...options }: RedisStreamsOptions & CarriedOptions): Exchange =>
-  over(redisStreamsTransport(options), {
-    ...(from === undefined ? {} : { from }),
-    ...(origins === undefined ? {} : { origins }),
-    ...(startAt === undefined ? {} : { startAt }),
-  })
+export const redisStreams = (options: RedisStreamsOptions & CarriedOptions): Exchange =>
+  over(redisStreamsTransport(options), options)

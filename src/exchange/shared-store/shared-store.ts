@@ -9,5 +9,5 @@ import type { Bound, Exchange } from '../exchange.ts'
  * it has read, for the producer's retention.
  */
 export const sharedStore = (...producers: readonly Bound[]): Exchange => ({
-  '~pabal': { kind: 'shared-store', producers },
+  '~pabal': { kind: 'shared-store', producers, carried: [] },
 })

@@ -26,6 +26,11 @@ export const createInbox = (s: string): Inbox => {
      ON CONFLICT (consumer, source, stream, key) DO UPDATE
      SET sequence = excluded.sequence, event_id = excluded.event_id, incarnation = excluded.incarnation`,
   )
+  const copy = statement(
+    `INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
+     SELECT $1, $2, $3, key, sequence, event_id, incarnation FROM ${s}.inbox
+     WHERE consumer = $4 AND source = $5 AND stream = $6 AND event_id <> ''`,
+  )
   return {
     heads: async (session, { consumer, source, stream }, keys, options) => {
       const own = on(session)
@@ -59,6 +64,10 @@ export const createInbox = (s: string): Inbox => {
         textArray(rows.map(({ eventId }) => eventId)),
         textArray(rows.map(({ incarnation }) => incarnation)),
       ])
+    },
+
+    copy: async (session, from, to) => {
+      await writing(session).run(copy, [to.consumer, to.source, to.stream, from.consumer, from.source, from.stream])
     },
 
     distrust: async (session, consumer, source) => {

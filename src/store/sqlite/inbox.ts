@@ -23,6 +23,14 @@ export const createInbox = (p: string): Inbox => ({
       statement.run(consumer, source, stream, key, head.sequence, head.eventId, head.incarnation)
   },
 
+  copy: (session, from, to) =>
+    void on(session)
+      .prepare(
+        `INSERT INTO ${p}inbox (consumer, source, stream, key, sequence, event_id, incarnation)
+         SELECT ?, ?, ?, key, sequence, event_id, incarnation FROM ${p}inbox WHERE consumer = ? AND source = ? AND stream = ?`,
+      )
+      .run(to.consumer, to.source, to.stream, from.consumer, from.source, from.stream),
+
   distrust: (session, consumer, source) =>
     void on(session)
       .prepare(`UPDATE ${p}inbox SET incarnation = '' WHERE consumer = ? AND source = ?`)

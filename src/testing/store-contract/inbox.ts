@@ -56,6 +56,20 @@ export const inboxRules: readonly StoreRule[] = [
   }),
 
   rule(
+    'heads that are copied to another stream are the same there, and move by themselves',
+    async (process) => {
+      const other = { ...stream, stream: 'payments' }
+      await advance(process, { a: head(4), b: head(2) })
+      await advance(process, { a: head(9) }, { ...stream, consumer: 'other' })
+      await process.write((session) => process.inbox.copy(session, stream, other))
+      assert.deepEqual(await heads(process, ['a', 'b'], other), { a: head(4), b: head(2) })
+      await advance(process, { a: head(5) }, other)
+      assert.deepEqual(await heads(process, ['a', 'b']), { a: head(4), b: head(2) })
+    },
+    'P9',
+  ),
+
+  rule(
     'a distrusted head keeps its event and loses its incarnation',
     async (process) => {
       const elsewhere = [

@@ -20,7 +20,7 @@ let broker: Broker
 const transport = (prefix: string): Transport => {
   const connection = { bootstrapBrokers: [broker.url] }
   const options = { client, connection, prefix, sessionTimeoutMs: 6_000, requestTimeoutMs: 5_000 }
-  return kafka(options)['~pabal'].carried!.transport
+  return kafka(options)['~pabal'].carried[0]!.transport
 }
 
 const missing = missingKafka()
