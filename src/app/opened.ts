@@ -8,21 +8,17 @@ import { PabalError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import { nameWarning } from '../event/naming.ts'
-import { type Publication, toPublic } from '../event/publication.ts'
+import { toPublic } from '../event/publication.ts'
 import { isOperatorType } from '../event/reserved.ts'
-import { toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
-import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
-import { Carrier, type Reception } from '../exchange/carrier.ts'
-import type { Carried } from '../exchange/exchange.ts'
+import type { Carrier } from '../exchange/carrier.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
 import { ReceivedLog } from '../exchange/received-log.ts'
-import type { Origin } from '../exchange/receiver.ts'
-import { relaySpec } from '../exchange/relay.ts'
 import type { ContextStore, Database, Session } from '../store/store.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
 import { Broadcast } from '../subscription/broadcast.ts'
 import { Bell, type EventSource, OwnLog } from '../subscription/source.ts'
 import { Subscription } from '../subscription/subscription.ts'
+import { carry } from './carry.ts'
 import { type Composition, isCommand, isDurable, isImmediate, nameOf, specsOf } from './composition.ts'
 
 export interface OpenOptions {
@@ -80,16 +76,13 @@ export class OpenedApp {
       }
       wireImmediate(composition, runtimes)
       const progress = new Bell()
-      const carriers = composition.carried.map((carried) => ({
-        carried,
-        carrier: carrierOf(carried, composition, runtimes, logs, options),
-      }))
-      const subscriptions = composition.contexts.flatMap((bound) => [
-        ...subscriptionsOf(bound, composition, runtimes, logs, progress, options),
-        ...carriers.flatMap(({ carried, carrier }) =>
-          relayOf(bound, carried, carrier, runtimes, logs, progress, options),
+      const between = carry({ composition, runtimes, logs, progress, options })
+      const subscriptions = [
+        ...composition.contexts.flatMap((bound) =>
+          subscriptionsOf(bound, composition, runtimes, logs, progress, options),
         ),
-      ])
+        ...between.subscriptions,
+      ]
       for (const { database, store, bell } of logs.values())
         database.onNews((context) => {
           if (context === undefined || context === store.name) bell.ring()
@@ -106,7 +99,7 @@ export class OpenedApp {
         runtimes,
         subscriptions,
         broadcasts,
-        carriers: carriers.map(({ carrier }) => carrier),
+        carriers: between.carriers,
         databases: [...databases.values()],
         logs,
         progress,
@@ -259,72 +252,6 @@ const subscriptionsOf = (
 const given = (leaseMs: number | undefined, breaker: BreakerOptions | undefined) => ({
   ...(leaseMs === undefined ? {} : { leaseMs }),
   ...(breaker === undefined ? {} : { breaker }),
-})
-
-/** What a context publishes in the stream that a transport carries goes out over it. */
-const relayOf = (
-  bound: Bound,
-  { transport, stream, carries }: Carried,
-  carrier: Carrier,
-  runtimes: ReadonlyMap<string, ContextRuntime>,
-  logs: ReadonlyMap<string, OpenLog>,
-  progress: Bell,
-  { limits, leaseMs, breaker, warn }: OpenOptions,
-): Subscription[] => {
-  const context = nameOf(bound)
-  const publications = publishedIn(bound, carries)
-  if (publications.length === 0) return []
-  const spec = relaySpec({ context, transport: transport.name, stream, publications, opened: carrier.opened })
-  const source = new PublishedLog({ ...logs.get(context)!, publications, limits, unsorted: true })
-  const runtime = runtimes.get(context)!
-  return [new Subscription({ spec, source, runtime, progress, warn, ...given(leaseMs, breaker) })]
-}
-
-const publishedIn = (bound: Bound, carries: Carried['carries']): readonly Publication[] =>
-  bound['~pabal'].context['~pabal'].publishes.filter(({ to }) => carries(to.type))
-
-const carrierOf = (
-  { transport, stream, carries, from, origins, fromFirst }: Carried,
-  { contexts, arrivals, carried }: Composition,
-  runtimes: ReadonlyMap<string, ContextRuntime>,
-  logs: ReadonlyMap<string, OpenLog>,
-  { environment, limits, warn }: OpenOptions,
-): Carrier => {
-  const originOf = (source: string): Origin | undefined => {
-    const bound = origins.find((origin) => nameOf(origin) === source)
-    if (bound === undefined) return undefined
-    const publications = publishedIn(bound, carries)
-    return originIn(new PublishedLog({ ...logs.get(source)!, publications, limits, unsorted: true }), stream)
-  }
-  const receptions = contexts.flatMap((bound): Reception[] => {
-    const wanted = specsOf(bound)
-      .flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? [])))
-      .filter((arrival) => arrival.stream === stream && arrival.source in from)
-    return [...new Set(wanted.map(({ source }) => source))].map((source) => ({
-      runtime: runtimes.get(nameOf(bound))!,
-      source,
-      stream,
-      // Of all transports of the stream: what one of them brings counts for all.
-      definitions: carried
-        .flatMap((each) => (each.stream === stream ? (each.from[source] ?? []) : []))
-        .filter(({ type }) =>
-          wanted.some((arrival) => arrival.source === source && arrival.definitions.some((each) => each.type === type)),
-        ),
-      origin: originOf(source),
-    }))
-  })
-  return new Carrier({ transport, receptions, fromFirst, environment, warn })
-}
-
-/** A producer's log as its transport would have brought it. */
-const originIn = (log: PublishedLog, stream: string): Origin => ({
-  readKey: async (key, from, limit) => {
-    const { incarnation } = await log.head()
-    return (await log.readKey(key, from, limit)).map((record) => {
-      const place = { stream, incarnation, previousId: record.previousId }
-      return receivedEvent(toCloudEvent(record, { place })) as SequencedEvent
-    })
-  },
 })
 
 const broadcastsOf = (

@@ -45,7 +45,10 @@ export interface CarriedOptions {
    * its channel is found; the events are those of its published language that are consumed here.
    */
   readonly from?: Carried['from'] | undefined
-  /** `ordering.with({ store })` of such contexts, where their databases can be reached. What a transport has lost is read there. */
+  /**
+   * `ordering.with({ store })` of such contexts, where their databases can be reached. A verifier reads along there, two seconds
+   * behind, and enters what the transport has not brought; `settle` waits for it, and so does the producer's retention.
+   */
   readonly origins?: readonly Bound[] | undefined
   /**
    * Where a context that receives for the first time begins. 'beginning' (default): with the first event of each key; one that

@@ -19,8 +19,8 @@ export interface PublishedLogParts {
   readonly publications: readonly Publication[]
   readonly limits: JsonLimits
   readonly bell: Bell
-  /** For the relay, which applies nothing: it has no inbox. */
-  readonly unsorted?: boolean
+  /** Who reads, where it is not a consumer: the context's own relay, or who verifies what it has sent. Neither applies anything, so neither has an inbox. */
+  readonly reader?: 'relay' | 'verifier'
 }
 
 /** Keys that are remembered by what was read of them last. */
@@ -46,13 +46,15 @@ export class PublishedLog implements EventSource {
   readonly #types: readonly string[]
 
   constructor(parts: PublishedLogParts) {
-    const { database, store, unsorted = false } = parts
+    const { database, store, reader } = parts
     this.name = store.name
     this.producer = store.name
-    this.stream = unsorted ? undefined : publicStream
-    this.report = unsorted
-      ? undefined
-      : (reader, position) => database.transaction(async (session) => store.readers.report(session, reader, position))
+    this.stream = reader === undefined ? publicStream : undefined
+    // What the relay has not sent is kept as its own context's.
+    this.report =
+      reader === 'relay'
+        ? undefined
+        : (name, position) => database.transaction(async (session) => store.readers.report(session, name, position))
     this.#parts = parts
     for (const publication of parts.publications) {
       const { type } = publication.from
@@ -101,7 +103,7 @@ export class PublishedLog implements EventSource {
         const form = toPublic(publication, event, this.#parts.limits)
         if (form === undefined) continue
         // A consumer that reads here takes the form that it wants. What is carried has one place in its stream, for one form.
-        if (this.#parts.unsorted !== true) return form
+        if (this.#parts.reader === undefined) return form
         if (published !== undefined)
           throw new PabalError(
             'PABAL_PUBLICATION_FAILED',

@@ -18,11 +18,6 @@ import type { Incoming, Taken } from './transport.ts'
 /** Where what was received from a context stands; not the name of any handler, so the place is nobody's but the receiver's. */
 export const receptionOf = (source: string, stream: string): InboxStream => ({ consumer: ':received', source, stream })
 
-/** The producer's log, where it can be reached: what a transport has lost is read there. */
-export interface Origin {
-  readKey(key: string, from: number, limit: number): Promise<readonly SequencedEvent[]>
-}
-
 export interface ReceiverParts {
   readonly runtime: ContextRuntime
   /** The producing context. */
@@ -32,11 +27,7 @@ export interface ReceiverParts {
   readonly definitions: readonly PublicEventDefinition[]
   /** False: it has joined a channel that others have read before, and a key begins with the first event that comes. */
   readonly fromFirst: boolean
-  readonly origin?: Origin | undefined
 }
-
-/** Events of one key that are read from the producer's log at a time. */
-const refillLimit = 500
 
 export class Receiver {
   readonly #parts: ReceiverParts
@@ -52,6 +43,10 @@ export class Receiver {
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
   }
 
+  get fromFirst(): boolean {
+    return this.#parts.fromFirst
+  }
+
   /** One transaction for the batch. Rejects when nothing of it was stored. */
   readonly take = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => {
     const events: SequencedEvent[] = []
@@ -64,7 +59,7 @@ export class Receiver {
         return { refused: error }
       }
     })
-    if (events.length > 0) await this.#enter(events)
+    if (events.length > 0) await this.enter(events)
     return taken
   }
 
@@ -80,7 +75,8 @@ export class Receiver {
     return event
   }
 
-  async #enter(events: readonly SequencedEvent[]): Promise<void> {
+  /** Events from wherever: those that are known are passed over. */
+  async enter(events: readonly SequencedEvent[]): Promise<void> {
     const { database } = this.#parts.runtime
     try {
       await database.transaction((session) => this.#store(session, events))
@@ -146,24 +142,5 @@ export class Receiver {
 
   #again(text: string): SequencedEvent {
     return receivedEvent(fromJson(text, this.#parts.runtime.limits)) as SequencedEvent
-  }
-
-  /** Reads from the producer's log what keys have waited for since before that; how many keys went on. */
-  async refill(beforeMs: number, limit: number): Promise<number> {
-    const { runtime, origin } = this.#parts
-    if (origin === undefined) return 0
-    const { database, contextStore } = runtime
-    const overdue = await database.read((session) =>
-      contextStore.early.overdue(session, this.#stream, { reason: 'gap', beforeMs, limit }),
-    )
-    let filled = 0
-    for (const key of overdue) {
-      const heads = await database.read((session) => contextStore.inbox.heads(session, this.#stream, [key]))
-      const events = await origin.readKey(key, (heads.get(key)?.sequence ?? 0) + 1, refillLimit)
-      if (events.length === 0) continue
-      await this.#enter(events)
-      filled++
-    }
-    return filled
   }
 }

@@ -35,34 +35,41 @@ export const relaySpec = ({ context, transport, stream, publications, opened }: 
       events.map((event) => outgoing(event, { stream, incarnation, previousId: event.previousId })),
       signal,
     )
-  return {
-    kind: 'on',
-    phase: 'durable',
+  return untilSent({
     name: relayName(transport, stream),
-    title: undefined,
     definitions: publications.map(({ from }) => from),
-    effects: 'external',
-    handler: () => undefined,
     handleBatch,
-    record: undefined,
-    // A broker that refuses a message may take it later; what no broker will take waits for a person at once.
-    retry: {
-      attempts: Number.MAX_SAFE_INTEGER,
-      firstMs: 200,
-      maxMs: 60_000,
-      decide: (error) =>
-        isPabalError(error) && !error.retryable ? giveUp('it cannot be published', error) : undefined,
-    },
-    onExhausted: 'park',
     startAt: 'beginning',
-    withinMs: undefined,
-    onLate: undefined,
     batch,
     lanes: undefined,
-    concurrency: 1,
-    timeoutMs: 30_000,
-  }
+  })
 }
+
+/** A durable handler that hands on what is published, and does not give up. */
+export const untilSent = (
+  own: Pick<DurableSpec, 'name' | 'definitions' | 'startAt' | 'batch' | 'lanes'> &
+    Required<Pick<DurableSpec, 'handleBatch'>>,
+): DurableSpec => ({
+  ...own,
+  kind: 'on',
+  phase: 'durable',
+  title: undefined,
+  effects: 'external',
+  handler: () => undefined,
+  record: undefined,
+  // A broker that refuses a message may take it later; what no broker will take waits for a person at once.
+  retry: {
+    attempts: Number.MAX_SAFE_INTEGER,
+    firstMs: 200,
+    maxMs: 60_000,
+    decide: (error) => (isPabalError(error) && !error.retryable ? giveUp('it cannot be published', error) : undefined),
+  },
+  onExhausted: 'park',
+  withinMs: undefined,
+  onLate: undefined,
+  concurrency: 1,
+  timeoutMs: 30_000,
+})
 
 const outgoing = (event: EventRecord, place: StreamPlace): Outgoing => ({
   key: event.key,

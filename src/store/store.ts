@@ -393,12 +393,6 @@ export interface Early {
     stream: InboxStream,
     events: readonly Pick<EarlyEvent, 'key' | 'sequence'>[],
   ): Awaitable<void>
-  /** Keys that have waited for that since before a time, longest first. */
-  overdue(
-    session: Session,
-    stream: InboxStream,
-    options: { readonly reason: string; readonly beforeMs: number; readonly limit: number },
-  ): Awaitable<readonly string[]>
   /** How many events wait, of how many keys, by reason. */
   count(
     session: Session,

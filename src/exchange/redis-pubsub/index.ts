@@ -8,7 +8,7 @@ export type { RedisPubSubOptions } from './transport.ts'
 
 /**
  * What the contexts of this app publish is told to whoever listens at the moment, and kept by nobody. Of use beside `origins`: an
- * event that was missed is read in the producer's log once a later one of its key comes. Without, its key waits for ever.
+ * event that was missed is read in the producer's log, some seconds later. Without, its key waits for ever.
  * @throws PABAL_COMPOSITION_INVALID
  */
 export const redisPubSub = (options: RedisPubSubOptions & CarriedOptions): Exchange =>

@@ -20,10 +20,6 @@ export const createEarly = (s: string): Early => {
     `DELETE FROM ${s}.early e USING unnest($4::text::text[], $5::text::bigint[]) AS g (key, sequence)
      WHERE e.consumer = $1 AND e.source = $2 AND e.stream = $3 AND e.key = g.key AND e.sequence = g.sequence`,
   )
-  const overdue = statement(
-    `SELECT key FROM ${s}.early WHERE ${stream} AND reason = $4
-     GROUP BY key HAVING min(since_ms) < $5::text::bigint ORDER BY min(since_ms), key LIMIT $6::text::integer`,
-  )
   const count = statement(
     `SELECT reason, count(*), count(DISTINCT key) FROM ${s}.early WHERE ${stream} GROUP BY reason ORDER BY reason`,
   )
@@ -52,11 +48,6 @@ export const createEarly = (s: string): Early => {
       const keys = textArray(events.map(({ key }) => key))
       await writing(session).run(remove, [...of(id), keys, plainArray(events.map(({ sequence }) => sequence))])
     },
-
-    overdue: async (session, id, { reason, beforeMs, limit }) =>
-      (await on(session).rows(overdue, [...of(id), reason, String(beforeMs), String(limit)])).map(([key]) =>
-        String(key),
-      ),
 
     count: async (session, id) =>
       (await on(session).rows(count, of(id))).map(([reason, events, keys]) => ({

@@ -29,15 +29,6 @@ export const createEarly = (p: string): Early => {
       for (const { key, sequence } of events) statement.run(...of(id), key, sequence)
     },
 
-    overdue: (session, id, { reason, beforeMs, limit }) =>
-      on(session)
-        .prepare(
-          `SELECT key FROM ${p}early WHERE ${stream} AND reason = ?
-           GROUP BY key HAVING min(since_ms) < ? ORDER BY min(since_ms), key LIMIT ?`,
-        )
-        .all(...of(id), reason, beforeMs, limit)
-        .map((row) => String(row['key'])),
-
     count: (session, id) =>
       on(session)
         .prepare(

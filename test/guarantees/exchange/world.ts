@@ -52,6 +52,8 @@ const contextOf = Object.fromEntries(
 export interface World {
   readonly folder: string
   path(context: string): string
+  /** The producers' logs, for consumers that may look there. */
+  readonly origins: NonNullable<CarriedOptions['origins']>
   producer(producer: Producer, exchange?: Exchange): App
   consumer(name: Consumer, options?: ConsumerOptions): App
   ledger(name: Consumer, producer: Producer): readonly LedgerRow[]
@@ -106,6 +108,7 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
   return {
     folder,
     path,
+    origins: producers.map(({ context, name }) => context.with({ store: sqlite(path(name)) })),
     producer: ({ context, name }, exchange = over(transport)) =>
       stopped(
         createApp({

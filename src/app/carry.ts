@@ -1,0 +1,118 @@
+/** What goes over transports: a relay for each context and stream, a receiver for each place, a verifier where the origin can be read. */
+
+import type { Bound } from '../context/definition.ts'
+import type { ContextRuntime } from '../context/runtime.ts'
+import type { Publication } from '../event/publication.ts'
+import { Carrier, type Reception } from '../exchange/carrier.ts'
+import type { Carried } from '../exchange/exchange.ts'
+import { PublishedLog } from '../exchange/published-log.ts'
+import { Receiver } from '../exchange/receiver.ts'
+import { relaySpec } from '../exchange/relay.ts'
+import { verifierSpec } from '../exchange/verifier.ts'
+import type { Bell } from '../subscription/source.ts'
+import { Subscription, type SubscriptionOptions } from '../subscription/subscription.ts'
+import { type Composition, isCommand, nameOf, specsOf } from './composition.ts'
+import type { OpenLog, OpenOptions } from './opened.ts'
+
+interface Parts {
+  readonly composition: Composition
+  readonly runtimes: ReadonlyMap<string, ContextRuntime>
+  readonly logs: ReadonlyMap<string, OpenLog>
+  readonly progress: Bell
+  readonly options: OpenOptions
+}
+
+interface Between {
+  readonly carriers: readonly Carrier[]
+  /** Relays and verifiers. */
+  readonly subscriptions: readonly Subscription[]
+}
+
+export const carry = (parts: Parts): Between => {
+  const { composition, runtimes, options } = parts
+  const { environment, warn } = options
+  const receptions = receptionsOf(composition, runtimes)
+  const carriers: Carrier[] = []
+  const subscriptions: Subscription[] = []
+  for (const carried of composition.carried) {
+    const { transport, stream, from } = carried
+    const own = receptions.filter((reception) => reception.stream === stream && reception.source in from)
+    const carrier = new Carrier({ transport, receptions: own, environment, warn })
+    carriers.push(carrier)
+    for (const bound of composition.contexts) subscriptions.push(...relayOf(bound, carried, carrier, parts))
+  }
+  for (const reception of receptions) subscriptions.push(...verifierOf(reception, parts))
+  return { carriers, subscriptions }
+}
+
+/** What a context publishes in the stream that a transport carries goes out over it. */
+const relayOf = (
+  bound: Bound,
+  { transport, stream, carries }: Carried,
+  { opened }: Carrier,
+  parts: Parts,
+): readonly Subscription[] => {
+  const context = nameOf(bound)
+  const publications = publishedIn(bound, carries)
+  if (publications.length === 0) return []
+  const spec = relaySpec({ context, transport: transport.name, stream, publications, opened })
+  const source = logOf(context, publications, 'relay', parts)
+  return [new Subscription({ ...shared(parts), spec, source, runtime: parts.runtimes.get(context)! })]
+}
+
+/** Where the producer's log can be reached, what has not come is looked for there. */
+const verifierOf = ({ runtime, source, stream, receiver }: Reception, parts: Parts): readonly Subscription[] => {
+  const { composition, options } = parts
+  for (const { origins, carries, stream: of } of composition.carried) {
+    const origin = origins.find((bound) => nameOf(bound) === source)
+    if (origin === undefined || of !== stream) continue
+    const publications = publishedIn(origin, carries)
+    const { environment } = options
+    const spec = verifierSpec({ source, stream, publications, receiver, environment })
+    const log = logOf(source, publications, 'verifier', parts)
+    return [new Subscription({ ...shared(parts), spec, source: log, runtime })]
+  }
+  return []
+}
+
+/** What the contexts here receive: one place for each stream, whichever transports bring it. */
+const receptionsOf = (
+  { contexts, arrivals, carried }: Composition,
+  runtimes: ReadonlyMap<string, ContextRuntime>,
+): readonly Reception[] =>
+  contexts.flatMap((bound) => {
+    const runtime = runtimes.get(nameOf(bound))!
+    const wanted = specsOf(bound).flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? [])))
+    const places = new Map(wanted.map((each) => [`${each.source} ${each.stream}`, each]))
+    return [...places.values()].map(({ source, stream }) => {
+      const over = carried.filter((each) => each.stream === stream && source in each.from)
+      const types = new Set(
+        wanted
+          .filter((each) => each.source === source && each.stream === stream)
+          .flatMap(({ definitions }) => definitions.map(({ type }) => type)),
+      )
+      const definitions = over.flatMap(({ from }) => from[source]!.filter(({ type }) => types.has(type)))
+      const fromFirst = over.every((each) => each.fromFirst)
+      return { runtime, source, stream, receiver: new Receiver({ runtime, source, stream, definitions, fromFirst }) }
+    })
+  })
+
+const publishedIn = (bound: Bound, carries: Carried['carries']): readonly Publication[] =>
+  bound['~pabal'].context['~pabal'].publishes.filter(({ to }) => carries(to.type))
+
+const logOf = (
+  context: string,
+  publications: readonly Publication[],
+  reader: 'relay' | 'verifier',
+  { logs, options: { limits } }: Parts,
+): PublishedLog => new PublishedLog({ ...logs.get(context)!, publications, limits, reader })
+
+const shared = ({
+  progress,
+  options: { leaseMs, breaker, warn },
+}: Parts): Pick<SubscriptionOptions, 'progress' | 'warn' | 'leaseMs' | 'breaker'> => ({
+  progress,
+  warn,
+  ...(leaseMs === undefined ? {} : { leaseMs }),
+  ...(breaker === undefined ? {} : { breaker }),
+})
