@@ -1,7 +1,8 @@
 /** The shop as an app: the only place that knows all contexts, where their databases are, and what is outside. */
 
 import { join } from 'node:path'
-import { type App, type AppOptions, createApp, type Exchange, inProcess } from 'pabal'
+import { type App, type AppOptions, createApp, inProcess } from 'pabal'
+import type { ExchangeOf } from './brokers.ts'
 import { published } from './published.ts'
 import { type Databases, files } from './databases.ts'
 import { createDeliveryProcess, type DeliveryProcess, type DeliveryService } from './delivery-process.ts'
@@ -35,8 +36,8 @@ export interface ShopOptions extends Pick<AppOptions, 'onWarning'> {
   readonly deliveryService?: DeliveryService | undefined
   /** Only these contexts, by name; the others run elsewhere. Default: all. */
   readonly contexts?: readonly string[] | undefined
-  /** What goes between them and the others. `from`: what the others publish. Default: nothing is elsewhere. */
-  readonly exchange?: ((from: typeof published) => Exchange) | undefined
+  /** What goes between them and the others. Default: nothing is elsewhere. */
+  readonly exchange?: ExchangeOf | undefined
   /** The order whose shipping fails. */
   readonly failKey?: string | undefined
   /** How slow the external delivery service is, in milliseconds. Default 0. */
@@ -85,9 +86,12 @@ export function createShop(options: ShopOptions): Shop {
   }
   const { contexts: here = Object.keys(all), exchange = () => inProcess() } = options
   const elsewhere = Object.entries(published).filter(([context]) => !here.includes(context))
+  const origins = Object.entries(all).flatMap(([context, bound]) =>
+    context in published && !here.includes(context) ? [bound] : [],
+  )
   const app = createApp({
     contexts: Object.entries(all).flatMap(([context, bound]) => (here.includes(context) ? [bound] : [])),
-    exchange: exchange(Object.fromEntries(elsewhere)),
+    exchange: exchange(Object.fromEntries(elsewhere), origins),
     limits: { payloadBytes },
     ...(onWarning === undefined ? {} : { onWarning }),
   })

@@ -5,10 +5,12 @@ import { openShopAt, type Shop } from './app.ts'
 import { CancelOrder, ChangeAddress } from './contracts/ordering.ts'
 import { pounds } from './money.ts'
 import type { StoreOptions } from './open-databases.ts'
+import { openHalves, recallHalves } from './halves.ts'
 import { ordering } from './ordering/context.ts'
 import { listOrders, listRefused, listRefusedRows, listUnmatched } from './ordering/queries.ts'
 import { reporting } from './reporting/context.ts'
 import { listSales } from './reporting/queries.ts'
+import { settledElsewhere } from './settled.ts'
 import { exitCodes, warn } from './shop-error.ts'
 import { type Row, tableOf } from './table.ts'
 
@@ -63,7 +65,8 @@ export async function showReport({ data, store, json }: DeskOptions, by: 'day' |
   }))
 }
 
-export async function cancel({ data, store }: DeskOptions, orderId: string): Promise<number> {
+export async function cancel(options: DeskOptions, orderId: string): Promise<number> {
+  const { data, store } = options
   await using shop = await openShopAt({ data, store, onWarning: warn })
   const sent = await shop.app.send(CancelOrder, { orderId })
   if (!sent.ok) {
@@ -75,10 +78,11 @@ export async function cancel({ data, store }: DeskOptions, orderId: string): Pro
     )
   }
   process.stdout.write(`Order ${orderId} is cancelled. Its refund, its stock and its shipment follow.\n`)
-  return await untilHandled(shop)
+  return await untilHandled(shop, options)
 }
 
-export async function changeAddress({ data, store }: DeskOptions, orderId: string, address: string): Promise<number> {
+export async function changeAddress(options: DeskOptions, orderId: string, address: string): Promise<number> {
+  const { data, store } = options
   await using shop = await openShopAt({ data, store, onWarning: warn })
   const sent = await shop.app.send(ChangeAddress, { orderId, address })
   if (!sent.ok)
@@ -86,7 +90,7 @@ export async function changeAddress({ data, store }: DeskOptions, orderId: strin
       sent.refusal.code === 'unknown-order' ? `There is no order ${orderId}.` : `Order ${orderId} is cancelled.`,
     )
   process.stdout.write(`Order ${orderId} goes to: ${address}\n`)
-  const exitCode = await untilHandled(shop)
+  const exitCode = await untilHandled(shop, options)
   const known = await shop.addressService.get(orderId)
   process.stdout.write(`The delivery service ${known?.address === address ? 'knows it' : 'will be told'}.\n`)
   return exitCode
@@ -101,15 +105,23 @@ export async function showAddress({ data, store }: DeskOptions, orderId: string)
 }
 
 /** What follows happens here, or in the shop that runs on the same folder; in the end it does, whether or not one waits for it. */
-async function untilHandled({ app }: Shop): Promise<number> {
+async function untilHandled({ app }: Shop, options: DeskOptions): Promise<number> {
+  const urls = await recallHalves(options.data)
   try {
-    await app.settle({ withinMs: patienceMs })
+    if (urls === undefined) await app.settle({ withinMs: patienceMs })
+    else {
+      await using halves = await openHalves(options, urls)
+      await settledElsewhere([halves.front, halves.back], AbortSignal.timeout(patienceMs))
+    }
   } catch (error) {
-    if (!isPabalError(error) || error.code !== 'PABAL_SETTLE_TIMEOUT') throw error
+    if (!isTooLate(error)) throw error
     process.stderr.write(`Not everything is handled yet: ${error.message}\n  look: npm run -s pabal -- status\n`)
   }
   return exitCodes.ok
 }
+
+const isTooLate = (error: unknown): error is Error =>
+  isPabalError(error) ? error.code === 'PABAL_SETTLE_TIMEOUT' : error instanceof Error && error.name === 'AbortError'
 
 function refuse(text: string): number {
   process.stderr.write(`${text}\n`)

@@ -21,6 +21,7 @@ interface RootOptions {
   readonly store?: string
   readonly orders?: string
   readonly workers?: number
+  readonly exchange?: string
   readonly once?: true
   readonly json?: true
   readonly failKey?: string
@@ -73,6 +74,10 @@ async function run(args: readonly string[]): Promise<number> {
         workerNumber,
       ),
     )
+    .option(
+      '--exchange <broker>',
+      'run half of the contexts in another process, over rabbitmq, kafka, nats, redis or sns-sqs: one of its own, or a URL; two with a comma: delivery over the second',
+    )
     .option('--once', 'exit when everything is settled')
     .option('--json', 'print one JSON line of figures (of rows, with a list)')
     .option('--fail-key <invoice>', 'let the shipping of this order fail, to see its key park')
@@ -93,8 +98,8 @@ async function run(args: readonly string[]): Promise<number> {
     })
     .exitOverride()
     .action(async () => {
-      const { once = false, json = false, ...options } = program.opts<RootOptions>()
-      await answer(start({ ...options, ...place(), once, json }))
+      const { once = false, json = false, exchange: brokers, ...options } = program.opts<RootOptions>()
+      await answer(start({ ...options, ...place(), brokers, once, json }))
     })
   program
     .command('orders')

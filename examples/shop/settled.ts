@@ -7,24 +7,28 @@ import { type ConsumerStatus, countUserEvents, type Operated, operate, statusOf 
 const lookAgainMs = 200
 
 /** Resolves when every consumer has handled everything, and nothing has been added while they were asked one by one. */
-export async function settledElsewhere(app: App, signal: AbortSignal): Promise<void> {
-  const operated = await operate(app)
+export async function settledElsewhere(apps: readonly App[], signal: AbortSignal): Promise<void> {
+  const operated = await Promise.all(apps.map((app) => operate(app)))
   for (let events = await count(operated); ; ) {
     await delay(lookAgainMs, undefined, { signal })
     const before = events
     events = await count(operated)
     // To ask every consumer is work, of which the workers have enough as long as events come.
     if (events !== before) continue
-    const { contexts } = await statusOf(operated)
-    const isSettled = contexts.every(({ consumers }) => consumers.every(hasNothingToDo))
+    const statuses = await Promise.all(operated.map((each) => statusOf(each)))
+    const consumers = statuses.flatMap(({ contexts }) => contexts.flatMap((context) => context.consumers))
+    const isSettled = consumers.every(hasNothingToDo)
     if (isSettled && events === (await count(operated))) return
   }
 }
 
 /** With those that were committed a moment ago. */
-async function count(operated: Operated): Promise<number> {
-  for (const database of new Set(operated.contexts.map((context) => context.database))) await database.sequence()
-  return countUserEvents(operated)
+async function count(operated: readonly Operated[]): Promise<number> {
+  const databases = operated.flatMap(({ contexts }) => contexts.map(({ database }) => database))
+  for (const database of new Set(databases)) await database.sequence()
+  let events = 0
+  for (const each of operated) events += await countUserEvents(each)
+  return events
 }
 
 /** A dead key waits for a person, and so does a paused consumer. */

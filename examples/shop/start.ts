@@ -2,7 +2,10 @@
 
 import { once } from 'node:events'
 import { join } from 'node:path'
+import type { App } from 'pabal'
 import { openShopAt, type Shop, type ShopOptions } from './app.ts'
+import { openBrokers } from './brokers.ts'
+import { nameOf, openHalves, otherHalves, recallHalves, rememberHalves } from './halves.ts'
 import { collectFigures, findExamples } from './figures.ts'
 import { type OrderFile, openOrderFile } from './import-orders.ts'
 import { ordering } from './ordering/context.ts'
@@ -13,11 +16,14 @@ import { ShopStoreError } from './store-error.ts'
 import { summaryOf } from './summary.ts'
 import { startWorkers, type Workers } from './workers.ts'
 
-export interface StartOptions extends Omit<ShopOptions, 'databases' | 'deliveryService' | 'onWarning'> {
+export interface StartOptions
+  extends Omit<ShopOptions, 'databases' | 'deliveryService' | 'onWarning' | 'contexts' | 'exchange'> {
   /** As `openDatabases` has it. */
   readonly store?: string | undefined
   /** A retail file, whole. Default: the first trading week of the bundled one. */
   readonly orders?: string | undefined
+  /** Brokers between this process and another one that runs half of the contexts, as `openBrokers` has it. */
+  readonly brokers?: string | undefined
   /** Processes that run the handlers, which this one then does not. */
   readonly workers?: number | undefined
   /** Exit when everything is settled. */
@@ -37,8 +43,10 @@ export async function start(options: StartOptions): Promise<number> {
     const progress = progressOf(options)
     const file = await openOrders(options, progress, signal)
     await using shop = await openShopAt({ ...options, onWarning: warn })
-    await using handlers = await startHandlers(shop, options)
-    const failure = await file.receive(shop.app).then(
+    await using handlers = await (options.brokers === undefined
+      ? startHandlers(shop, options)
+      : startHalves(shop, options, options.brokers))
+    const failure = await file.receive(handlers.app ?? shop.app).then(
       () => undefined,
       (error: unknown) => {
         // What was complete before it has been received, and is worth going on with.
@@ -59,6 +67,7 @@ export async function start(options: StartOptions): Promise<number> {
             seconds,
             data,
             notKept: shop.databases.notKept,
+            over: options.brokers === undefined ? undefined : nameOf((await recallHalves(data)) ?? []),
             isRunning: !isOnce,
             examples: await findExamples(shop),
           }),
@@ -74,10 +83,15 @@ export async function start(options: StartOptions): Promise<number> {
 }
 
 /** Handlers that run. */
-type Handlers = Pick<Workers, 'settled' | 'failed' | typeof Symbol.asyncDispose>
+interface Handlers extends Pick<Workers, 'settled' | 'failed' | typeof Symbol.asyncDispose> {
+  /** The app that takes orders, where it is not the shop's. */
+  readonly app?: App
+}
 
 /** Here, or in processes of their own. */
 async function startHandlers(shop: Shop, { workers: count, data, failKey }: StartOptions): Promise<Handlers> {
+  const halves = await recallHalves(data)
+  if (halves !== undefined) throw otherHalves(data, halves)
   if (count === undefined) {
     await shop.app.start()
     return {
@@ -92,7 +106,34 @@ async function startHandlers(shop: Shop, { workers: count, data, failKey }: Star
     throw new ShopStoreError('SHOP_STORE_WORKERS', 'The shop is on SQLite, where one process does the work.')
   // Opens, so that the tables are there before the first worker looks for them.
   await shop.app.context(ordering).read(() => undefined)
-  return startWorkers({ count, data, connection, failKey, shop })
+  return startWorkers({ count, data, connection, failKey, shop, apps: [shop.app] })
+}
+
+/** Half of the contexts here, the others in a process of their own, and brokers between them. The shop itself only looks. */
+async function startHalves(shop: Shop, options: StartOptions, given: string): Promise<Handlers> {
+  const { data, failKey, workers } = options
+  if (workers !== undefined)
+    throw new ShopStoreError('SHOP_EXCHANGE_WORKERS', 'Two processes share the contexts already.')
+  const started = new AsyncDisposableStack()
+  try {
+    const { urls } = started.use(await openBrokers(given))
+    await rememberHalves(data, urls)
+    const halves = started.use(await openHalves(options, urls))
+    const { connection } = shop.databases
+    const worker = started.use(
+      startWorkers({ count: 1, data, connection, failKey, brokers: urls, shop, apps: [halves.front, halves.back] }),
+    )
+    await halves.front.start()
+    return {
+      app: halves.front,
+      settled: (signal) => worker.settled(signal),
+      failed: worker.failed,
+      [Symbol.asyncDispose]: () => started.disposeAsync(),
+    }
+  } catch (error) {
+    await started.disposeAsync()
+    throw error
+  }
 }
 
 const progressOf = ({ orders }: StartOptions): Progress =>

@@ -4,6 +4,11 @@ const remedies = {
   SHOP_STORE_INVALID: 'Give --store sqlite, --store postgres, or --store postgres://user@host:5432/database.',
   SHOP_STORE_OTHER: 'Give this one another folder: --data .data/another.',
   SHOP_STORE_WORKERS: 'Leave --workers out, or give --store postgres with another --data folder.',
+  SHOP_EXCHANGE_INVALID:
+    'Give rabbitmq, kafka, nats, redis or sns-sqs; amqp://, kafka://, nats://, redis:// or sns-sqs://<region>; or two, with a comma.',
+  SHOP_EXCHANGE_MISSING: 'Install it (npm run servers:install), or start one (compose.yaml) and give its URL.',
+  SHOP_EXCHANGE_OTHER: 'Give --exchange as before, or this one another folder: --data .data/another.',
+  SHOP_EXCHANGE_WORKERS: 'Leave one of --exchange and --workers out.',
   SHOP_WORKERS_FAILED: 'They have said why; without --workers the shop does the work in one process.',
   SHOP_STORE_NEEDED: 'Say where it is: --store postgres://…, or set SHOP_STORE; the shop keeps no credentials.',
   SHOP_STORE_UNREACHABLE:
@@ -24,6 +29,9 @@ const usage: readonly ShopStoreErrorCode[] = [
   'SHOP_STORE_OTHER',
   'SHOP_STORE_WORKERS',
   'SHOP_STORE_NEEDED',
+  'SHOP_EXCHANGE_INVALID',
+  'SHOP_EXCHANGE_OTHER',
+  'SHOP_EXCHANGE_WORKERS',
 ]
 
 export class ShopStoreError extends Error {

@@ -11,6 +11,8 @@ export interface SummaryOptions {
   readonly data: string
   /** Where the databases are, if the folder does not keep how to get there. */
   readonly notKept: string | undefined
+  /** It is in two halves, with this between them. */
+  readonly over: string | undefined
   /** The shop stays open. */
   readonly isRunning: boolean
   readonly examples: Examples | undefined
@@ -25,20 +27,20 @@ const dim = (text: string) => styleText('dim', text, { stream: process.stdout })
 const number = (value: number) => value.toLocaleString('en-GB')
 
 export function summaryOf(figures: Figures, options: SummaryOptions): string {
-  const { seconds, data, notKept, isRunning, examples } = options
+  const { seconds, data, notKept, over, isRunning, examples } = options
   const isDefault = resolve(data) === resolve(defaultData)
   const pabal = `${isDefault ? '' : `SHOP_DATA=${data} `}npm run -s pabal --`
   const shop = `npm start --${isDefault ? '' : ` --data ${data}`}`
   const lines = [
     '',
-    `  ${bold('pabal · shop')}   everything handled in ${seconds.toFixed(1)} s`,
+    `  ${bold('pabal · shop')}   everything handled in ${seconds.toFixed(1)} s${over === undefined ? '' : `, by two processes over ${over}`}`,
     '',
     ...outcomes(figures, data).map(([what, count, rest]) =>
       `  ${what.padEnd(8)} ${bold(number(count).padStart(9))}   ${rest}`.trimEnd(),
     ),
     '',
-    ...(figures.deadLetters > 0 ? section('what needs you', repair(pabal)) : []),
-    ...section('where to look', [...keys(notKept), ...look(pabal, examples), ...lists(shop)]),
+    ...(figures.deadLetters > 0 ? section('what needs you', halvesOf(pabal, over).flatMap(repair)) : []),
+    ...section('where to look', [...keys(notKept), ...look(halvesOf(pabal, over), examples), ...lists(shop)]),
     ...(isRunning ? section('what to try, in another terminal', attempts(shop, examples)) : []),
     ...(isRunning
       ? [
@@ -91,8 +93,13 @@ const repair = (pabal: string): Hint[] => [
   [`${pabal} dead retry --all --yes`, 'handle it again, once the reason is gone'],
 ]
 
-const look = (pabal: string, examples: Examples | undefined): Hint[] => [
+/** A half is looked at by itself, as a service of its own would be. */
+const halvesOf = (pabal: string, over: string | undefined): string[] =>
+  over === undefined ? [pabal] : [pabal, `SHOP_HALF=back ${pabal}`]
+
+const look = ([pabal = '', other]: string[], examples: Examples | undefined): Hint[] => [
   [`${pabal} status`, 'every consumer, and how far it is'],
+  ...(other === undefined ? [] : ([[`${other} status`, 'the same of the other half']] as const)),
   ...(examples === undefined
     ? []
     : ([

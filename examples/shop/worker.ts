@@ -5,6 +5,8 @@
 
 import type { PoolConfig } from 'pg'
 import { createShop } from './app.ts'
+import { back, exchangeOver } from './brokers.ts'
+import { files } from './databases.ts'
 import type { DeliveryService } from './delivery-process.ts'
 import { schemas } from './schemas.ts'
 import { tell, warn } from './shop-error.ts'
@@ -12,8 +14,11 @@ import { tell, warn } from './shop-error.ts'
 /** What a worker is told when it begins. Not as arguments, which everybody on the machine can read. */
 export interface WorkerOptions {
   readonly data: string
-  readonly connection: PoolConfig
+  /** Undefined: files in that folder. */
+  readonly connection?: PoolConfig | undefined
   readonly failKey?: string | undefined
+  /** It runs the other half of the contexts: over these, and nobody else does. Default: all, beside other workers. */
+  readonly brokers?: readonly string[] | undefined
 }
 
 /** The worker asks with a number and is answered with the same. */
@@ -49,12 +54,16 @@ function deliveryServiceOfShop(): DeliveryService {
   }
 }
 
-async function work({ data, connection, failKey }: WorkerOptions, ended: Promise<unknown>): Promise<void> {
+async function work({ data, connection, failKey, brokers }: WorkerOptions, ended: Promise<unknown>): Promise<void> {
   await using shop = createShop({
     data,
     failKey,
     // The shop that started this process has made the tables.
-    databases: schemas({ connection: { ...connection, max: connectionsMax }, creates: false }),
+    databases:
+      connection === undefined
+        ? files(data)
+        : schemas({ connection: { ...connection, max: connectionsMax }, creates: false }),
+    ...(brokers === undefined ? {} : { contexts: back, exchange: await exchangeOver(brokers) }),
     deliveryService: deliveryServiceOfShop(),
     onWarning: warn,
   })

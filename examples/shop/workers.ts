@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { App } from 'pabal'
 import type { Shop } from './app.ts'
 import { settledElsewhere } from './settled.ts'
 import { ShopStoreError } from './store-error.ts'
@@ -11,8 +12,10 @@ import type { WhereaboutsAnswer, WhereaboutsQuestion, WorkerOptions } from './wo
 
 export interface WorkersOptions extends WorkerOptions {
   readonly count: number
-  /** Whose handlers they run, and whose delivery service they share. */
-  readonly shop: Pick<Shop, 'app' | 'deliveryProcess'>
+  /** Whose delivery service they share. */
+  readonly shop: Pick<Shop, 'deliveryProcess'>
+  /** What shows how far they are. */
+  readonly apps: readonly App[]
 }
 
 export interface Workers extends AsyncDisposable {
@@ -29,7 +32,7 @@ const failuresMax = 5
 const againMs = 200
 const graceMs = 15_000
 
-export function startWorkers({ count, shop, ...options }: WorkersOptions): Workers {
+export function startWorkers({ count, shop, apps, ...options }: WorkersOptions): Workers {
   const children = new Map<number, ChildProcess>()
   const { promise: failed, reject } = Promise.withResolvers<never>()
   failed.catch(() => {})
@@ -71,7 +74,7 @@ export function startWorkers({ count, shop, ...options }: WorkersOptions): Worke
   for (let number = 1; number <= count; number++) start(number)
   return {
     failed,
-    settled: (signal) => Promise.race([settledElsewhere(shop.app, signal), failed]),
+    settled: (signal) => Promise.race([settledElsewhere(apps, signal), failed]),
     async [Symbol.asyncDispose]() {
       isEnding = true
       await Promise.all([...children.values()].map(end))
