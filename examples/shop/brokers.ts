@@ -132,8 +132,9 @@ export async function openBrokers(given: string): Promise<Brokers> {
     if (texts.length > 2) throw invalid()
     for (const text of texts) {
       const kind = kinds.find(({ name, protocol }) => name === text || text.startsWith(`${protocol}//`))
-      if (kind === undefined || (kind.name !== text && !URL.canParse(text))) throw invalid()
+      if (kind === undefined) throw invalid()
       if (kind.name !== text) {
+        if (!URL.canParse(text) || new URL(text).hostname === '') throw invalid()
         urls.push(text)
         continue
       }
