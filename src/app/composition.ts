@@ -6,6 +6,7 @@ import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import type { Carried, Exchange } from '../exchange/exchange.ts'
+import type { Needs } from '../exchange/transport.ts'
 
 /** A consumer's share of one producing context: the publications that it reads there. */
 export interface Feed {
@@ -182,3 +183,20 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
     }
   return { contexts, remote, feeds, arrivals, carried }
 }
+
+/** The contexts whose public events come to this one over the transport. */
+export const carriedTo = (bound: Bound, { arrivals }: Composition): readonly string[] => [
+  ...new Set(
+    specsOf(bound).flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? []).map(({ source }) => source))),
+  ),
+]
+
+export const isPublishing = (bound: Bound): boolean => bound['~pabal'].context['~pabal'].publishes.length > 0
+
+/** What the transport carries for it. */
+export const needsOf = (composition: Composition): Needs => ({
+  publishes: composition.contexts.filter(isPublishing).map((bound) => ({ context: nameOf(bound) })),
+  receives: composition.contexts.flatMap((bound) =>
+    carriedTo(bound, composition).map((source) => ({ channel: { context: source }, subscriber: nameOf(bound) })),
+  ),
+})

@@ -22,7 +22,16 @@ import type { BreakerOptions } from '../subscription/breaker.ts'
 import { Broadcast } from '../subscription/broadcast.ts'
 import { Bell, type EventSource, OwnLog } from '../subscription/source.ts'
 import { Subscription } from '../subscription/subscription.ts'
-import { type Composition, isCommand, isDurable, isImmediate, nameOf, specsOf } from './composition.ts'
+import {
+  carriedTo,
+  type Composition,
+  isCommand,
+  isDurable,
+  isImmediate,
+  isPublishing,
+  nameOf,
+  specsOf,
+} from './composition.ts'
 
 export interface OpenOptions {
   readonly environment: Environment
@@ -260,7 +269,7 @@ const relaysOf = (
 ): Subscription[] => {
   const context = nameOf(bound)
   const { publishes: publications } = bound['~pabal'].context['~pabal']
-  if (carried === undefined || carrier === undefined || publications.length === 0) return []
+  if (carried === undefined || carrier === undefined || !isPublishing(bound)) return []
   const spec = relaySpec({ context, transport: carried.transport.name, publications, opened: carrier.opened })
   const source = new PublishedLog({ ...logs.get(context)!, publications, limits, unsorted: true })
   const runtime = runtimes.get(context)!
@@ -268,11 +277,12 @@ const relaysOf = (
 }
 
 const carrierOf = (
-  { contexts, arrivals, carried }: Composition,
+  composition: Composition,
   runtimes: ReadonlyMap<string, ContextRuntime>,
   logs: ReadonlyMap<string, OpenLog>,
   { environment, limits, warn }: OpenOptions,
 ): Carrier | undefined => {
+  const { contexts, arrivals, carried } = composition
   if (carried === undefined) return undefined
   const { transport, origins, fromFirst } = carried
   const originOf = (source: string): Origin | undefined => {
@@ -283,7 +293,7 @@ const carrierOf = (
   }
   const receptions = contexts.flatMap((bound): Reception[] => {
     const wanted = specsOf(bound).flatMap((spec) => (isCommand(spec) ? [] : (arrivals.get(spec) ?? [])))
-    return [...new Set(wanted.map(({ source }) => source))].map((source) => ({
+    return carriedTo(bound, composition).map((source) => ({
       runtime: runtimes.get(nameOf(bound))!,
       source,
       definitions: carried.from[source]!.filter(({ type }) =>
