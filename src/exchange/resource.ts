@@ -14,7 +14,7 @@ export interface Resource {
   /** `make` finds out by itself what is there, more than a look may show: it is called without looking, and again each time. */
   readonly idempotent?: true
   /** Absent: it is another context's. Who needs it makes it where it is missing, and leaves it there. */
-  remove?(): Promise<void>
+  remove?(): Promise<void | 'in use'>
   /** What is lost with it. Absent: nothing. */
   inUse?(): Promise<InUse>
 }
@@ -34,6 +34,8 @@ export interface InUse {
   readonly messages?: number
   /** Who gets messages from it, and would not any more. It is not removed then. */
   readonly users?: readonly string[]
+  /** Where the broker does not name them and `remove` itself finds out: what they would be. */
+  readonly unless?: string
 }
 
 /** Resources and data of a configuration of Terraform, in its JSON: by type, then by label. */

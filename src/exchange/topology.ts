@@ -104,8 +104,12 @@ export const applyRemovals = async (
   const messages = messagesIn(found.map(({ removal }) => removal))
   if (messages > messagesMost)
     throw new PabalError('PABAL_PLAN_CHANGED', `${messages} messages would be lost, ${messagesMost} were expected`)
-  for (const { resource, removal } of found) if (removal.action === 'remove') await resource.remove?.()
-  return found.map(({ removal }) => removal)
+  const done: Removal[] = []
+  for (const { resource, removal } of found) {
+    const isKept = removal.action === 'remove' && (await resource.remove?.()) === 'in use'
+    done.push(isKept ? { ...removal, action: 'keep', details: ['used by others'] } : removal)
+  }
+  return done
 }
 
 export const messagesIn = (removals: readonly Removal[]): number =>
@@ -119,9 +123,9 @@ const removable = async (resources: readonly Resource[]) => {
   return found
 }
 
-const removalOf = (resource: Resource, { messages = 0, users = [] }: InUse): Removal => {
+const removalOf = (resource: Resource, { messages = 0, users = [], unless }: InUse): Removal => {
   const of = { kind: resource.kind, name: resource.name, messages }
   if (resource.remove === undefined) return { ...of, action: 'keep', details: ["another context's"] }
   if (users.length > 0) return { ...of, action: 'keep', details: [`used by ${users.join(', ')}`] }
-  return { ...of, action: 'remove', details: [] }
+  return { ...of, action: 'remove', details: unless === undefined ? [] : [`unless ${unless}`] }
 }

@@ -1,9 +1,14 @@
 /** Brokers as `topology.server.test.ts` has them: what is made there, what can be changed there by hand, and a look from outside. */
 
+import { connect } from 'amqplib'
+import { rabbitmqTransport } from '../../src/exchange/rabbitmq/transport.ts'
 import { snsSqsTransport } from '../../src/exchange/sns-sqs/index.ts'
 import type { Transport } from '../../src/exchange/transport.ts'
 import { awsClients } from './aws-clients.ts'
 import type { Broker } from './broker.ts'
+import { missingRabbit, startRabbit } from './rabbitmq-server.ts'
+import { onRabbit } from './rabbitmq-tools.ts'
+import { freePort } from './server-process.ts'
 import { missingSnsSqs, startSnsSqs } from './sns-sqs-server.ts'
 
 export interface Drift {
@@ -12,7 +17,7 @@ export interface Drift {
   readonly change: (broker: Broker, prefix: string) => Promise<unknown>
   readonly action: 'create' | 'change' | 'drift' | 'conflict'
   readonly detail: RegExp
-  readonly then: 'mended' | 'left as it is' | 'refused'
+  readonly outcome: 'mended' | 'left as it is' | 'refused'
 }
 
 export interface TopologyBroker {
@@ -24,6 +29,8 @@ export interface TopologyBroker {
   /** Kinds and names, with `$` for the prefix. */
   readonly ofChannel: readonly string[]
   readonly ofSubscriber: (subscriber: string) => readonly string[]
+  /** Whether a plan of removing knows who else uses a channel; else the broker says no when it is removed. */
+  readonly namesUsers: boolean
   /** Names that appear with use. */
   readonly comesByItself: RegExp
   readonly drifts: readonly Drift[]
@@ -67,6 +74,7 @@ const snsSqs: TopologyBroker = {
     `queue $pabal-ordering-${subscriber}.fifo`,
     `subscription $pabal-ordering-${subscriber}.fifo to $pabal-ordering.fifo`,
   ],
+  namesUsers: true,
   comesByItself: /^$/,
   drifts: [
     {
@@ -75,7 +83,7 @@ const snsSqs: TopologyBroker = {
       change: (broker, prefix) => setQueue(broker, prefix, { Policy: '' }),
       action: 'change',
       detail: /a policy that lets the topic .*pabal-ordering\.fifo send/,
-      then: 'mended',
+      outcome: 'mended',
     },
     {
       what: 'a dead-letter queue that is gone',
@@ -83,7 +91,7 @@ const snsSqs: TopologyBroker = {
       change: (broker, prefix) => setQueue(broker, prefix, { RedrivePolicy: '' }),
       action: 'change',
       detail: /refused\.fifo as its dead-letter queue/,
-      then: 'mended',
+      outcome: 'mended',
     },
     {
       what: 'a retention of a minute',
@@ -91,7 +99,7 @@ const snsSqs: TopologyBroker = {
       change: (broker, prefix) => setQueue(broker, prefix, { MessageRetentionPeriod: '60' }),
       action: 'drift',
       detail: /MessageRetentionPeriod = 60 instead of 1209600/,
-      then: 'left as it is',
+      outcome: 'left as it is',
     },
     {
       what: 'a filter of the subscription',
@@ -106,7 +114,7 @@ const snsSqs: TopologyBroker = {
         ),
       action: 'conflict',
       detail: /filter policy/,
-      then: 'refused',
+      outcome: 'refused',
     },
     {
       what: 'a subscription that is gone',
@@ -115,7 +123,7 @@ const snsSqs: TopologyBroker = {
         onSubscription(broker, prefix, (sns, SubscriptionArn) => sns.unsubscribe({ SubscriptionArn })),
       action: 'create',
       detail: /^$/,
-      then: 'mended',
+      outcome: 'mended',
     },
   ],
   standing: (broker) =>
@@ -131,4 +139,77 @@ const snsSqs: TopologyBroker = {
     }),
 }
 
-export const brokers: readonly TopologyBroker[] = [snsSqs]
+/** Where the plugin listens by which a RabbitMQ can be looked at. */
+const managements = new Map<Broker, number>()
+
+const startManagedRabbit = async (): Promise<Broker> => {
+  const port = await freePort()
+  const broker = await startRabbit({
+    plugins: ['rabbitmq_management'],
+    settings: { 'management.tcp.port': String(port), 'management.tcp.ip': '127.0.0.1' },
+  })
+  managements.set(broker, port)
+  return broker
+}
+
+const managed = async (broker: Broker, what: string): Promise<readonly Record<string, string>[]> => {
+  const url = `http://127.0.0.1:${managements.get(broker)}/api/${what}`
+  const answer = await fetch(url, { headers: { authorization: `Basic ${btoa('guest:guest')}` } })
+  return (await answer.json()) as Record<string, string>[]
+}
+
+const rabbitmq: TopologyBroker = {
+  name: 'RabbitMQ',
+  missing: missingRabbit(),
+  start: startManagedRabbit,
+  prefix: (n) => `t${n}.`,
+  transport: (broker, prefix, provision) =>
+    rabbitmqTransport({ connect: () => connect(broker.url), prefix, provision }),
+  ofChannel: ['exchange $pabal.ordering'],
+  ofSubscriber: (subscriber) => {
+    const queue = `$pabal.ordering.${subscriber}`
+    return [
+      `exchange ${queue}.refused`,
+      `queue ${queue}`,
+      `binding ${queue} to $pabal.ordering`,
+      `queue ${queue}.refused`,
+      `binding ${queue}.refused to ${queue}.refused`,
+    ]
+  },
+  namesUsers: false,
+  comesByItself: /^$/,
+  drifts: [
+    {
+      what: 'a queue of another kind',
+      needs: 'shipping',
+      change: (broker, prefix) =>
+        onRabbit(broker, async (raw) => {
+          await raw.deleteQueue(`${prefix}pabal.ordering.shipping`)
+          await raw.assertQueue(`${prefix}pabal.ordering.shipping`)
+          await raw.bindQueue(`${prefix}pabal.ordering.shipping`, `${prefix}pabal.ordering`, '#')
+        }),
+      action: 'conflict',
+      detail: /inequivalent arg/,
+      outcome: 'refused',
+    },
+    {
+      what: 'an exchange of another type',
+      needs: 'producer',
+      change: (broker, prefix) =>
+        onRabbit(broker, async (raw) => {
+          await raw.deleteExchange(`${prefix}pabal.ordering`)
+          await raw.assertExchange(`${prefix}pabal.ordering`, 'fanout')
+        }),
+      action: 'conflict',
+      detail: /'fanout'/,
+      outcome: 'refused',
+    },
+  ],
+  standing: async (broker) => [
+    ...(await managed(broker, 'exchanges')).map(({ name }) => `exchange ${name}`),
+    ...(await managed(broker, 'queues')).map(({ name }) => `queue ${name}`),
+    ...(await managed(broker, 'bindings')).map(({ source, destination }) => `binding ${destination} to ${source}`),
+  ],
+}
+
+export const brokers: readonly TopologyBroker[] = [snsSqs, rabbitmq]
