@@ -7,16 +7,18 @@ export interface Resource {
   /** The broker's own word: `topic`, `queue`, `stream`. */
   readonly kind: string
   readonly name: string
+  /** What it would be made with, as far as somebody who makes it by hand has to know. */
+  readonly details?: readonly string[]
   /** Undefined: it is not there. Changes nothing. */
-  look(): Promise<Found | undefined>
+  readonly look: () => Promise<Found | undefined>
   /** Makes it, or what it lacks; another process may be faster. Absent: it comes by itself when it is used. */
-  make?(): Promise<void>
+  readonly make?: () => Promise<void>
   /** `make` finds out by itself what is there, more than a look may show: it is called without looking, and again each time. */
   readonly idempotent?: true
   /** Absent: it is another context's. Who needs it makes it where it is missing, and leaves it there. */
-  remove?(): Promise<void | 'in use'>
+  readonly remove?: () => Promise<void | 'in use'>
   /** What is lost with it. Absent: nothing. */
-  inUse?(): Promise<InUse>
+  readonly inUse?: () => Promise<InUse>
 }
 
 /** How it is; each in a few words. */

@@ -34,8 +34,8 @@ export const planSteps = async (resources: readonly Resource[]): Promise<readonl
   return steps
 }
 
-const stepsOf = ({ kind, name }: Resource, found: Found | undefined): readonly Step[] => {
-  if (found === undefined) return [{ action: 'create', kind, name, details: [] }]
+const stepsOf = ({ kind, name, details: given = [] }: Resource, found: Found | undefined): readonly Step[] => {
+  if (found === undefined) return [{ action: 'create', kind, name, details: given }]
   const { unfit = [], lacks = [], differs = [] } = found
   const steps: readonly Step[] = [
     { action: 'conflict', kind, name, details: unfit },
@@ -84,8 +84,9 @@ const refuse = (broker: string, steps: readonly Step[], isWrong: (step: Step) =>
 }
 
 const described = ({ action, kind, name, details }: Step): string => {
-  if (action === 'create') return `the ${kind} ${name} is missing`
-  return `the ${kind} ${name} ${action === 'change' ? 'lacks ' : ''}${details.join(', ')}`
+  const detail = details.join(', ')
+  if (action === 'create') return `the ${kind} ${name} is missing${detail === '' ? '' : ` (${detail})`}`
+  return `the ${kind} ${name} ${action === 'change' ? 'lacks ' : ''}${detail}`
 }
 
 /** What would be removed, in that order: only what is there, is this app's, and is used by nobody else. Changes nothing. */

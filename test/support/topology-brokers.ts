@@ -1,11 +1,19 @@
 /** Brokers as `topology.server.test.ts` has them: what is made there, what can be changed there by hand, and a look from outside. */
 
+import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
+import { connect as connectNats } from '@nats-io/transport-node'
+import * as kafkaClient from '@platformatic/kafka'
 import { connect } from 'amqplib'
+import { kafka } from '../../src/exchange/kafka/index.ts'
 import { rabbitmqTransport } from '../../src/exchange/rabbitmq/transport.ts'
 import { snsSqsTransport } from '../../src/exchange/sns-sqs/index.ts'
 import type { Transport } from '../../src/exchange/transport.ts'
 import { awsClients } from './aws-clients.ts'
 import type { Broker } from './broker.ts'
+import { eventually } from './eventually.ts'
+import { missingKafka, startKafka } from './kafka-server.ts'
+import { natsAt } from './nats-bench.ts'
+import { missingNats, startNats } from './nats-server.ts'
 import { missingRabbit, startRabbit } from './rabbitmq-server.ts'
 import { onRabbit } from './rabbitmq-tools.ts'
 import { freePort } from './server-process.ts'
@@ -29,6 +37,8 @@ export interface TopologyBroker {
   /** Kinds and names, with `$` for the prefix. */
   readonly ofChannel: readonly string[]
   readonly ofSubscriber: (subscriber: string) => readonly string[]
+  /** Where what a subscriber has not taken waits: in a queue of its own, or in the log of the channel, which it does not own. */
+  readonly keeps: 'queues' | 'logs'
   /** Whether a plan of removing knows who else uses a channel; else the broker says no when it is removed. */
   readonly namesUsers: boolean
   /** Names that appear with use. */
@@ -74,6 +84,7 @@ const snsSqs: TopologyBroker = {
     `queue $pabal-ordering-${subscriber}.fifo`,
     `subscription $pabal-ordering-${subscriber}.fifo to $pabal-ordering.fifo`,
   ],
+  keeps: 'queues',
   namesUsers: true,
   comesByItself: /^$/,
   drifts: [
@@ -176,6 +187,7 @@ const rabbitmq: TopologyBroker = {
       `binding ${queue}.refused to ${queue}.refused`,
     ]
   },
+  keeps: 'queues',
   namesUsers: false,
   comesByItself: /^$/,
   drifts: [
@@ -212,4 +224,148 @@ const rabbitmq: TopologyBroker = {
   ],
 }
 
-export const brokers: readonly TopologyBroker[] = [snsSqs, rabbitmq]
+const onKafka = async <T>(broker: Broker, work: (admin: kafkaClient.Admin) => Promise<T>): Promise<T> => {
+  const admin = new kafkaClient.Admin({ clientId: 'test', bootstrapBrokers: [broker.url] })
+  try {
+    return await work(admin)
+  } finally {
+    await admin.close()
+  }
+}
+
+const makeAgain = (broker: Broker, name: string, partitions: number, config: readonly [string, string]) =>
+  onKafka(broker, async (admin) => {
+    await admin.deleteTopics({ topics: [name] })
+    const configs = [{ name: config[0], value: config[1] }]
+    const done = (work: Promise<unknown>) =>
+      work.then(
+        () => true,
+        () => false,
+      )
+    await eventually('it is made again', () =>
+      done(admin.createTopics({ topics: [name], partitions, replicas: 1, configs })),
+    )
+    await eventually('it is there', () => done(admin.metadata({ topics: [name], forceUpdate: true, retries: 0 })))
+  })
+
+const kafkaBroker: TopologyBroker = {
+  name: 'Kafka',
+  missing: missingKafka(),
+  start: () => startKafka(),
+  prefix: (n) => `t${n}.`,
+  transport: (broker, prefix, provision) =>
+    kafka({
+      client: kafkaClient,
+      connection: { bootstrapBrokers: [broker.url] },
+      prefix,
+      provision,
+      sessionTimeoutMs: 6_000,
+    })['~pabal'].carried!.transport,
+  ofChannel: ['topic $pabal.ordering'],
+  ofSubscriber: (subscriber) => [`topic $pabal.ordering.${subscriber}.refused`],
+  keeps: 'logs',
+  namesUsers: true,
+  comesByItself: /^group /,
+  drifts: [
+    {
+      what: 'a number of partitions',
+      needs: 'producer',
+      change: (broker, prefix) => makeAgain(broker, `${prefix}pabal.ordering`, 2, ['max.message.bytes', '1048576']),
+      action: 'drift',
+      detail: /2 partitions instead of 6/,
+      outcome: 'left as it is',
+    },
+    {
+      what: 'a topic that is compacted',
+      needs: 'producer',
+      change: (broker, prefix) => makeAgain(broker, `${prefix}pabal.ordering`, 6, ['cleanup.policy', 'compact']),
+      action: 'conflict',
+      detail: /is compacted/,
+      outcome: 'refused',
+    },
+    {
+      what: 'a topic that is gone',
+      needs: 'shipping',
+      change: (broker, prefix) =>
+        onKafka(broker, (admin) => admin.deleteTopics({ topics: [`${prefix}pabal.ordering.shipping.refused`] })),
+      action: 'create',
+      detail: /^partitions: 1$/,
+      outcome: 'mended',
+    },
+  ],
+  standing: (broker) =>
+    onKafka(broker, async (admin) => [
+      ...(await admin.listTopics()).map((name) => `topic ${name}`),
+      ...[...(await admin.listGroups()).keys()].map((name) => `group ${name}`),
+    ]),
+}
+
+const onNats = async <T>(broker: Broker, work: (manager: JetStreamManager) => Promise<T>): Promise<T> => {
+  const connection = await connectNats({ servers: broker.url })
+  try {
+    return await work(await jetstreamManager(connection))
+  } finally {
+    await connection.close()
+  }
+}
+
+const natsBroker: TopologyBroker = {
+  name: 'NATS',
+  missing: missingNats(),
+  start: () => startNats(),
+  prefix: (n) => `t${n}`,
+  transport: (broker, prefix, provision) => natsAt(broker.url, { prefix, provision }),
+  ofChannel: ['stream $-ordering'],
+  ofSubscriber: (subscriber) => [
+    `stream $-ordering-${subscriber}-refused`,
+    `stream $-ordering-${subscriber}-turn`,
+    `consumer $-ordering-${subscriber} of stream $-ordering`,
+    `consumer turn of stream $-ordering-${subscriber}-turn`,
+  ],
+  keeps: 'logs',
+  namesUsers: true,
+  comesByItself: /^$/,
+  drifts: [
+    {
+      what: 'a stream that keeps less',
+      needs: 'producer',
+      change: (broker, prefix) =>
+        onNats(broker, (manager) => manager.streams.update(`${prefix}-ordering`, { max_msgs: 10 })),
+      action: 'drift',
+      detail: /max_msgs = 10 instead of -1/,
+      outcome: 'left as it is',
+    },
+    {
+      what: 'a stream of other subjects',
+      needs: 'producer',
+      change: (broker, prefix) =>
+        onNats(broker, (manager) =>
+          manager.streams.update(`${prefix}-ordering`, { subjects: [`${prefix}.elsewhere`] }),
+        ),
+      action: 'conflict',
+      detail: /does not take t\d+\.ordering/,
+      outcome: 'refused',
+    },
+    {
+      what: 'a consumer that is gone',
+      needs: 'shipping',
+      change: (broker, prefix) =>
+        onNats(broker, (manager) => manager.consumers.delete(`${prefix}-ordering`, `${prefix}-ordering-shipping`)),
+      action: 'create',
+      detail: /durable, pull/,
+      outcome: 'mended',
+    },
+  ],
+  standing: (broker) =>
+    onNats(broker, async (manager) => {
+      const names: string[] = []
+      for await (const { config } of manager.streams.list()) {
+        names.push(`stream ${config.name}`)
+        for await (const { name } of manager.consumers.list(config.name))
+          names.push(`consumer ${name} of ${config.name}`)
+      }
+      return names
+    }),
+}
+
+export const brokers: readonly TopologyBroker[] = [snsSqs, rabbitmq, kafkaBroker, natsBroker]
