@@ -4,8 +4,10 @@ import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream'
 import { connect as connectNats } from '@nats-io/transport-node'
 import * as kafkaClient from '@platformatic/kafka'
 import { connect } from 'amqplib'
+import { Redis } from 'ioredis'
 import { kafka } from '../../src/exchange/kafka/index.ts'
 import { rabbitmqTransport } from '../../src/exchange/rabbitmq/transport.ts'
+import { redisStreamsTransport } from '../../src/exchange/redis-streams/transport.ts'
 import { snsSqsTransport } from '../../src/exchange/sns-sqs/index.ts'
 import type { Transport } from '../../src/exchange/transport.ts'
 import { awsClients } from './aws-clients.ts'
@@ -16,6 +18,7 @@ import { natsAt } from './nats-bench.ts'
 import { missingNats, startNats } from './nats-server.ts'
 import { missingRabbit, startRabbit } from './rabbitmq-server.ts'
 import { onRabbit } from './rabbitmq-tools.ts'
+import { missingRedis, startRedis } from './redis-server.ts'
 import { freePort } from './server-process.ts'
 import { missingSnsSqs, startSnsSqs } from './sns-sqs-server.ts'
 
@@ -368,4 +371,59 @@ const natsBroker: TopologyBroker = {
     }),
 }
 
-export const brokers: readonly TopologyBroker[] = [snsSqs, rabbitmq, kafkaBroker, natsBroker]
+const onRedis = async <T>(broker: Broker, work: (redis: Redis) => Promise<T>): Promise<T> => {
+  const redis = new Redis(broker.url)
+  try {
+    return await work(redis)
+  } finally {
+    redis.disconnect()
+  }
+}
+
+const redisStreams: TopologyBroker = {
+  name: 'Redis Streams',
+  missing: missingRedis(),
+  start: () => startRedis(),
+  prefix: (n) => `t${n}.`,
+  transport: (broker, prefix, provision) =>
+    redisStreamsTransport({ client: (settings) => new Redis(broker.url, settings), prefix, provision, leaseMs: 1_000 }),
+  ofChannel: ['stream $pabal.ordering'],
+  ofSubscriber: (subscriber) => [`group $pabal.ordering.${subscriber}`],
+  keeps: 'logs',
+  namesUsers: true,
+  comesByItself: /\.reader$/,
+  drifts: [
+    {
+      what: 'a key of another type',
+      needs: 'producer',
+      change: (broker, prefix) => onRedis(broker, (redis) => redis.set(`${prefix}pabal.ordering`, 'taken')),
+      action: 'conflict',
+      detail: /no stream/,
+      outcome: 'refused',
+    },
+    {
+      what: 'a group that is gone',
+      needs: 'shipping',
+      change: (broker, prefix) =>
+        onRedis(broker, (redis) =>
+          redis.xgroup('DESTROY', `${prefix}pabal.ordering`, `${prefix}pabal.ordering.shipping`),
+        ),
+      action: 'create',
+      detail: /^XGROUP CREATE/,
+      outcome: 'mended',
+    },
+  ],
+  standing: (broker) =>
+    onRedis(broker, async (redis) => {
+      const names: string[] = []
+      for (const key of await redis.keys('*')) {
+        names.push(`key ${key}`)
+        if ((await redis.type(key)) !== 'stream') continue
+        const groups = (await redis.xinfo('GROUPS', key)) as string[][]
+        names.push(...groups.map((group) => `group ${group[1]}`))
+      }
+      return names
+    }),
+}
+
+export const brokers: readonly TopologyBroker[] = [snsSqs, rabbitmq, kafkaBroker, natsBroker, redisStreams]
