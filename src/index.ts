@@ -34,9 +34,11 @@ export type { CarriedOptions, Exchange } from './exchange/exchange.ts'
 export { over } from './exchange/exchange.ts'
 export { inProcess } from './exchange/in-process/in-process.ts'
 export { sharedStore } from './exchange/shared-store/shared-store.ts'
+export type { Found, InUse, Resource, Terraform, TerraformBlocks } from './exchange/resource.ts'
 export type {
   Channel,
   Incoming,
+  Needs,
   OpenTransport,
   Outgoing,
   Published,

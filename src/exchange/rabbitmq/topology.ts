@@ -37,6 +37,9 @@ export const askOn =
 
 type Arguments = Readonly<Record<string, unknown>>
 
+/** Absent: declaring it would make it. */
+type Declared = Resource & { readonly declare?: () => Promise<Found> }
+
 export class Topology {
   readonly #options: TopologyOptions
 
@@ -71,11 +74,16 @@ export class Topology {
   }
 
   #provide(connection: RabbitConnection, needs: Needs): Promise<void> {
-    return provide('RabbitMQ', this.resources(askOn(connection), needs), this.#options.provision)
+    return provide('RabbitMQ', this.#resources(askOn(connection), needs), this.#options.provision)
   }
 
-  /** All are idempotent: the broker compares what is declared with what is there, and shows no more of it. */
-  resources(ask: Ask, { publishes, receives }: Needs): readonly Resource[] {
+  /** For planning: what is there is compared with what would be declared. */
+  resources(ask: Ask, needs: Needs): readonly Resource[] {
+    return this.#resources(ask, needs).map((resource) => compared(resource, this.#options.provision))
+  }
+
+  /** All are idempotent, and what is looked at is only whether they are there: a user need not have the right to declare them. */
+  #resources(ask: Ask, { publishes, receives }: Needs): readonly Declared[] {
     const { subscribers } = this.#options
     return [
       ...publishes.flatMap((channel) => [
@@ -91,7 +99,7 @@ export class Topology {
     ]
   }
 
-  #ofSubscriber(ask: Ask, channel: Channel, subscriber: string): readonly Resource[] {
+  #ofSubscriber(ask: Ask, channel: Channel, subscriber: string): readonly Declared[] {
     const name = this.queue(channel, subscriber)
     const refused = this.refused(channel, subscriber)
     return [
@@ -103,15 +111,17 @@ export class Topology {
     ]
   }
 
-  #queue(ask: Ask, name: string, more: Arguments): Resource {
+  #queue(ask: Ask, name: string, more: Arguments): Declared {
     const check = () => ask(`looking at the queue '${name}'`, (channel) => channel.checkQueue(name))
+    const declare = () => declareQueue(ask, name, more)
     return {
       kind: 'queue',
       name,
       idempotent: true,
-      look: () => looked(check, () => declareQueue(ask, name, more)),
+      look: () => looked(check),
+      declare,
       make: async () => {
-        const { differs = [] } = await declareQueue(ask, name, more)
+        const { differs = [] } = await declare()
         for (const detail of differs) this.#options.warn('RabbitMQ', new Error(`the queue '${name}' ${detail}`))
       },
       inUse: async (): Promise<InUse> => ({ messages: (await check()).messageCount }),
@@ -121,22 +131,19 @@ export class Topology {
 }
 
 /** Of another context: it is made and left there. */
-const another = ({ remove: _, inUse: __, ...resource }: Resource): Resource => resource
+const another = ({ remove: _, inUse: __, ...resource }: Declared): Declared => resource
 
 const nothing = (): void => undefined
 
-const exchange = (ask: Ask, name: string, type: string): Resource => {
+const exchange = (ask: Ask, name: string, type: string): Declared => {
   const declare = () =>
     ask(`declaring the exchange '${name}'`, (channel) => channel.assertExchange(name, type, { durable: true }))
   return {
     kind: 'exchange',
     name,
     idempotent: true,
-    look: () =>
-      looked(
-        () => ask(`looking at the exchange '${name}'`, (channel) => channel.checkExchange(name)),
-        () => declare().then(() => ({})),
-      ),
+    look: () => looked(() => ask(`looking at the exchange '${name}'`, (channel) => channel.checkExchange(name))),
+    declare: () => declare().then(() => ({})),
     make: () => declare().then(nothing),
     inUse: async () => ({ unless: 'a queue is bound to it' }),
     remove: async () => {
@@ -158,34 +165,40 @@ const binding = (ask: Ask, queue: string, exchangeName: string): Resource => {
     kind: 'binding',
     name: `${queue} to ${exchangeName}`,
     idempotent: true,
-    look: () =>
-      looked(
-        () => ask(`looking at ${what}`, (channel) => channel.checkQueue(queue)),
-        async () => ({}),
-      ),
+    look: () => looked(() => ask(`looking at ${what}`, (channel) => channel.checkQueue(queue))),
     make: () => ask(`binding ${what}`, (channel) => channel.bindQueue(queue, exchangeName, '#')).then(nothing),
     remove: () => ask(`unbinding ${what}`, (channel) => channel.unbindQueue(queue, exchangeName, '#')).then(nothing),
   }
 }
 
-/** Whether it is there; then it is declared, by which nothing is changed, but it is known whether it is as it should be. */
-const looked = async (check: () => Promise<unknown>, declare: () => Promise<Found>): Promise<Found | undefined> => {
+const looked = async (check: () => Promise<unknown>): Promise<Found | undefined> => {
   try {
     await check()
+    return {}
   } catch (error) {
     if (error instanceof PabalError && isMissing(error.cause)) return undefined
     throw error
   }
-  try {
-    return await declare()
-  } catch (error) {
-    if (!(error instanceof PabalError)) throw error
-    // A user who may make nothing may use what is there.
-    if (isForbidden(error.cause)) return {}
-    if (isOtherwise(error.cause)) return { unfit: [`is of another kind: ${(error.cause as Error).message}`] }
-    throw error
-  }
 }
+
+/** What is there is declared once more: nothing is changed by that, and the broker says where it is otherwise. */
+const compared = ({ declare, ...resource }: Declared, provision: boolean): Resource => ({
+  ...resource,
+  look: async () => {
+    const found = await resource.look()
+    if (found === undefined || declare === undefined) return found
+    try {
+      return await declare()
+    } catch (error) {
+      if (!(error instanceof PabalError)) throw error
+      if (isForbidden(error.cause)) return {}
+      if (!isOtherwise(error.cause)) throw error
+      const detail = `is of another kind: ${(error.cause as Error).message}`
+      // It is taken as it is where nothing is declared.
+      return provision ? { unfit: [detail] } : { differs: [detail] }
+    }
+  },
+})
 
 const declareQueue = async (ask: Ask, queue: string, more: Arguments): Promise<Found> => {
   const declare = (limit: Arguments): Promise<Found> =>
