@@ -122,7 +122,7 @@ describe.skipIf(missing)(titled('the topology over SNS and SQS', missing), { tim
     const shop = await carried(['shipping', 'delivery'])
     expect(await shop.pabal(['topology', 'export', '--out', 'pabal.tf.json'])).toMatchObject({ code: 0 })
     const text = readFileSync(shop.file('pabal.tf.json'), 'utf8')
-    await expect(text).toMatchFileSnapshot('topology.tf.json')
+    await expect(text).toMatchFileSnapshot('topology.tf.json.txt')
     const again = await shop.pabal(['topology', 'export', '--out', 'pabal.tf.json'])
     expect(again.code).toBe(0)
 

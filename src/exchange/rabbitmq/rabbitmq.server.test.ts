@@ -16,7 +16,7 @@ import {
 import { titled } from '../../../test/support/require-server.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
-import { planSteps } from '../topology.ts'
+import { applySteps, planSteps } from '../topology.ts'
 import type { Taken } from '../transport.ts'
 import { rabbitmqTransport } from './transport.ts'
 
@@ -298,6 +298,9 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       return steps.filter(({ name }) => name === `${prefix}pabal.ordering.shipping`).map(({ action }) => action)
     }
     expect(await actions({})).toEqual(['conflict'])
+    expect(await actions({ provision: false })).toEqual(['drift'])
+    const { open } = await opened(prefix, { provision: false })
+    await applySteps('RabbitMQ', open.resources!(needs))
     expect(await actions({ provision: false })).toEqual(['drift'])
     expect(await actions({ url: broker.url.replace('guest:guest', 'worker:worker') })).toEqual([])
   })

@@ -184,6 +184,10 @@ const looked = async (check: () => Promise<unknown>): Promise<Found | undefined>
 /** What is there is declared once more: nothing is changed by that, and the broker says where it is otherwise. */
 const compared = ({ declare, ...resource }: Declared, provision: boolean): Resource => ({
   ...resource,
+  make: async () => {
+    const isKept = !provision && declare !== undefined && (await resource.look()) !== undefined
+    if (!isKept) await resource.make?.()
+  },
   look: async () => {
     const found = await resource.look()
     if (found === undefined || declare === undefined) return found

@@ -94,17 +94,17 @@ const open = (
   const receive = async (channel: Channel, subscriber: string, take: Take): Promise<QueueReceiving> => {
     const { context } = channel
     await ready({ receives: [{ channel, subscriber }] })
-    const [queueUrl, refusedUrl] = await Promise.all(
-      [names.queue(context, subscriber), names.refused(context, subscriber)].map(
-        async (name) => (await queues.find(name))!,
-      ),
-    )
+    const urlOf = async (name: string): Promise<string> => (await queues.find(name))!
+    const [queueUrl, refusedUrl] = await Promise.all([
+      urlOf(names.queue(context, subscriber)),
+      urlOf(names.refused(context, subscriber)),
+    ])
     const ended = new AbortController()
     const { signal } = ended
     const queue = new Queue({
       sqs,
       call,
-      queues: { queueUrl: queueUrl!, refusedUrl: refusedUrl! },
+      queues: { queueUrl, refusedUrl },
       fifo,
       visibilityMs,
       waitMs,
