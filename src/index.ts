@@ -35,9 +35,11 @@ export { over } from './exchange/exchange.ts'
 export { type Route, routes } from './exchange/routes.ts'
 export { inProcess } from './exchange/in-process/in-process.ts'
 export { sharedStore } from './exchange/shared-store/shared-store.ts'
+export type { Found, InUse, Resource, Terraform, TerraformBlocks } from './exchange/resource.ts'
 export type {
   Channel,
   Incoming,
+  Needs,
   OpenTransport,
   Outgoing,
   Published,

@@ -67,6 +67,7 @@ export interface App extends AsyncDisposable {
     readonly composition: Composition
     readonly environment: Environment
     readonly limits: Limits
+    readonly warn: (what: string, error: unknown) => void
     /** Opens at the first call. `existing`: creates, migrates and prepares nothing; for looking and operating. */
     open(options?: { readonly existing?: boolean }): Promise<OpenedApp>
   }
@@ -116,6 +117,7 @@ class RunningApp {
       composition: this.#composition,
       environment: this.#environment,
       limits: this.#limits,
+      warn: this.#warn,
       open: ({ existing = false } = {}) => (existing ? this.#look() : this.#open()),
     }
   }

@@ -11,7 +11,7 @@ import { relaySpec } from '../exchange/relay.ts'
 import { verifierSpec } from '../exchange/verifier.ts'
 import type { Bell } from '../subscription/source.ts'
 import { Subscription, type SubscriptionOptions } from '../subscription/subscription.ts'
-import { type Composition, isCommand, nameOf, specsOf } from './composition.ts'
+import { type Composition, isCommand, nameOf, publishedIn, specsOf } from './composition.ts'
 import type { OpenLog, OpenOptions } from './opened.ts'
 
 interface Parts {
@@ -46,14 +46,10 @@ export const carry = (parts: Parts): Between => {
 }
 
 /** What a context publishes in the stream that a transport carries goes out over it. */
-const relayOf = (
-  bound: Bound,
-  { transport, stream, carries }: Carried,
-  { opened }: Carrier,
-  parts: Parts,
-): readonly Subscription[] => {
+const relayOf = (bound: Bound, carried: Carried, { opened }: Carrier, parts: Parts): readonly Subscription[] => {
   const context = nameOf(bound)
-  const publications = publishedIn(bound, carries)
+  const { transport, stream } = carried
+  const publications = publishedIn(bound, carried)
   if (publications.length === 0) return []
   const spec = relaySpec({ context, transport: transport.name, stream, publications, opened })
   const source = logOf(context, publications, 'relay', parts)
@@ -63,10 +59,10 @@ const relayOf = (
 /** Where the producer's log can be reached, what has not come is looked for there. */
 const verifierOf = ({ runtime, source, stream, receiver }: Reception, parts: Parts): readonly Subscription[] => {
   const { composition, options } = parts
-  for (const { origins, carries, stream: of } of composition.carried) {
-    const origin = origins.find((bound) => nameOf(bound) === source)
-    if (origin === undefined || of !== stream) continue
-    const publications = publishedIn(origin, carries)
+  for (const carried of composition.carried) {
+    const origin = carried.origins.find((bound) => nameOf(bound) === source)
+    if (origin === undefined || carried.stream !== stream) continue
+    const publications = publishedIn(origin, carried)
     const { environment } = options
     const spec = verifierSpec({ source, stream, publications, receiver, environment })
     const log = logOf(source, publications, 'verifier', parts)
@@ -96,9 +92,6 @@ const receptionsOf = (
       return { runtime, source, stream, receiver: new Receiver({ runtime, source, stream, definitions, fromFirst }) }
     })
   })
-
-const publishedIn = (bound: Bound, carries: Carried['carries']): readonly Publication[] =>
-  bound['~pabal'].context['~pabal'].publishes.filter(({ to }) => carries(to.type))
 
 const logOf = (
   context: string,

@@ -5,7 +5,8 @@ import type { CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../co
 import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
 import type { EntryDefinition } from '../event/definition.ts'
-import type { Carried, Exchange } from '../exchange/exchange.ts'
+import { type Carried, channelOf, type Exchange } from '../exchange/exchange.ts'
+import type { Needs } from '../exchange/transport.ts'
 
 /** A consumer's share of one producing context: the publications that it reads there. */
 export interface Feed {
@@ -198,4 +199,28 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
       arrivals.set(spec, arrivalsOf(bound, spec, carried, isHere))
     }
   return { contexts, remote, feeds, arrivals, carried }
+}
+
+/** What a context publishes in the stream that a transport carries. */
+export const publishedIn = (bound: Bound, { carries }: Carried): readonly Publication[] =>
+  bound['~pabal'].context['~pabal'].publishes.filter(({ to }) => carries(to.type))
+
+/** What a transport carries for it. */
+export const needsOf = ({ contexts, arrivals }: Composition, carried: Carried): Needs => {
+  const { stream, from } = carried
+  const isOver = (arrival: Arrival): boolean => arrival.stream === stream && arrival.source in from
+  const sourcesOf = (bound: Bound): ReadonlySet<string> =>
+    new Set(
+      specsOf(bound).flatMap((spec) =>
+        isCommand(spec) ? [] : (arrivals.get(spec) ?? []).filter(isOver).map(({ source }) => source),
+      ),
+    )
+  return {
+    publishes: contexts
+      .filter((bound) => publishedIn(bound, carried).length > 0)
+      .map((bound) => channelOf(nameOf(bound), stream)),
+    receives: contexts.flatMap((bound) =>
+      [...sourcesOf(bound)].map((source) => ({ channel: channelOf(source, stream), subscriber: nameOf(bound) })),
+    ),
+  }
 }

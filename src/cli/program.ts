@@ -11,6 +11,7 @@ import { type GlobalOptions, Invocation } from './invocation.ts'
 import { logCommands } from './log.ts'
 import { formats } from './output/output.ts'
 import { statusCommand } from './status.ts'
+import { topologyCommands } from './topology.ts'
 import { traceCommand } from './trace.ts'
 
 /** Runs a command with its invocation; what it returns is the exit code, 0 when nothing. */
@@ -58,6 +59,7 @@ export const createProgram = (runner: Runner): Command => {
     consumerCommands(act),
     deadCommands(act),
     databaseCommands(act),
+    topologyCommands(act),
     doctorCommand(act),
     explainCommand(act),
   ])

@@ -69,10 +69,11 @@ const contextLines = (
   const { paint } = output
   const last = log.lastAt === null ? '' : `, the last ${output.time(log.lastAt, at)}`
   const kept = log.oldest > 1 && log.events > 0 ? `, kept from position ${number(log.oldest)}` : ''
+  const received = log.receivedEvents === 0 ? '' : `, and ${number(log.receivedEvents)} received`
   const operators = log.operatorEvents === 0 ? '' : `, and ${number(log.operatorEvents)} by operators`
   return [
     line`${paint.bold(context)}${title === null ? '' : ` ${title}`}  ${paint.dim(database)}`,
-    line`  ${count(log.events, 'event')}${last}, at position ${number(log.head)}${kept}${operators}`,
+    line`  ${count(log.events, 'event')}${last}, at position ${number(log.head)}${kept}${received}${operators}`,
     ...indented(consumers.length === 0 ? [] : consumerTable(output, consumers)),
     plain(''),
   ]

@@ -8,6 +8,7 @@ import type { Environment } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import type { CloudEvent } from '../event/cloudevents/cloud-event.ts'
 import type { MessageLimits } from '../event/cloudevents/body.ts'
+import type { Resource, Terraform } from './resource.ts'
 
 /** What the adapter's contract suite holds it to. */
 export interface Traits {
@@ -22,6 +23,12 @@ export interface Traits {
 /** All public events of one context: what its relay writes, and those who subscribe read. */
 export interface Channel {
   readonly context: string
+}
+
+/** What an app asks of a broker. */
+export interface Needs {
+  readonly publishes: readonly Channel[]
+  readonly receives: readonly { readonly channel: Channel; readonly subscriber: string }[]
 }
 
 export interface Outgoing {
@@ -72,6 +79,8 @@ export interface OpenTransport extends AsyncDisposable {
   publish(channel: Channel, messages: readonly Outgoing[], signal: AbortSignal): Promise<readonly Published[]>
   /** `subscriber`: the consuming context. Its processes share the messages; each other subscriber gets them too. */
   receive(channel: Channel, subscriber: string, take: Take): Promise<Receiving>
+  /** What has to stand on the broker, in the order of making. Absent: nothing has to. */
+  resources?(needs: Needs): readonly Resource[]
 }
 
 export interface TransportOptions {
@@ -86,4 +95,6 @@ export interface Transport {
   readonly name: string
   readonly traits: Traits
   open(options: TransportOptions): Promise<OpenTransport>
+  /** The same resources for Terraform, without a look at the broker. Absent: they are made by `pabal topology apply` only. */
+  terraform?(needs: Needs): Terraform
 }

@@ -56,4 +56,17 @@ export { planReset, type ResetPlan, type ResetTarget, reset } from './reset.ts'
 export { type DeadPlan, planDead, retryAll, retryOne } from './retry.ts'
 export { type Skipped, type Skipper, skipAll, skipOne } from './skip.ts'
 export { type AppStatus, type ContextStatus, statusOf } from './status.ts'
+export {
+  type Action,
+  applyTopology,
+  destroyTopology,
+  exportTopology,
+  planDestruction,
+  planTopology,
+  type Removal,
+  type Removed,
+  type Step,
+  type Terraform,
+  type Topology,
+} from './topology.ts'
 export { type Trace, type TracedEvent, traceOf } from './trace.ts'

@@ -3,7 +3,7 @@
 import type { EntryDefinition } from '../event/definition.ts'
 import { type Cause, EventRecord } from '../event/envelope.ts'
 import { encodeJson } from '../event/json.ts'
-import { operatorKeyPrefix } from '../event/reserved.ts'
+import { operatorKeyPrefix, receivedKeyPrefix } from '../event/reserved.ts'
 import type { Session } from '../store/store.ts'
 import type { Operated, OperatedContext, OperatedLog, Operator } from './operated.ts'
 
@@ -79,15 +79,18 @@ export interface LogSize {
   /** The user's events that are in the log. */
   readonly events: number
   readonly operatorEvents: number
+  /** Of other contexts, as a transport brought them. */
+  readonly receivedEvents: number
 }
 
-/** The one answer to "how many events": those of the user, without what operators did. Positions have no gaps, so nothing is counted one by one. */
+/** The one answer to "how many events": those of the user, without what operators did and what was received. Positions have no gaps, so nothing is counted one by one. */
 export const countEvents = ({ database, store }: OperatedLog): Promise<LogSize> =>
   database.read(async (session) => {
     const { position } = await store.log.head(session)
     const kept = position + 1 - (await store.log.oldest(session))
-    const operatorEvents = await store.log.countKeys(session, operatorKeyPrefix)
-    return { events: kept - operatorEvents, operatorEvents }
+    const reserved = await store.log.countKeys(session, operatorKeyPrefix)
+    const receivedEvents = await store.log.countKeys(session, receivedKeyPrefix)
+    return { events: kept - reserved, operatorEvents: reserved - receivedEvents, receivedEvents }
   })
 
 /** The user's events in all logs of an app's own contexts. */

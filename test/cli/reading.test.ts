@@ -48,7 +48,7 @@ describe('over a shop with a dead letter', () => {
     expect(json.contexts[0]).toMatchObject({
       context: 'ordering',
       title: '주문',
-      log: { head: 12, oldest: 1, events: 12, operatorEvents: 0 },
+      log: { head: 12, oldest: 1, events: 12, operatorEvents: 0, receivedEvents: 0 },
     })
     expect((await shop.pabal(['status', '-o', 'jsonl'])).rows().map(({ consumer }) => consumer)).toEqual([
       'order-list',

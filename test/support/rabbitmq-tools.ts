@@ -20,16 +20,19 @@ export const onRabbit = async <T>({ url }: Broker, act: (channel: ConfirmChannel
   }
 }
 
-/** Settings by which the node has, beside `guest`, a user `nobody` (password `nobody`) who may do nothing; in a file until disposed of. */
+/**
+ * Settings by which the node has, beside `guest`, a user `nobody` who may do nothing, and a user `worker` who may declare nothing,
+ * each with its name as its password; in a file until disposed of.
+ */
 export const withUsers = async (): Promise<
   { readonly settings: Readonly<Record<string, string>> } & AsyncDisposable
 > => {
   const folder = await serverFolder('rabbitmq-users')
   const path = join(folder, 'definitions.json')
-  const rights = (user: string, pattern: string) => ({
+  const rights = (user: string, pattern: string, configure = pattern) => ({
     user,
     vhost: '/',
-    configure: pattern,
+    configure,
     write: pattern,
     read: pattern,
   })
@@ -37,9 +40,10 @@ export const withUsers = async (): Promise<
     users: [
       { name: 'guest', password: 'guest', tags: 'administrator' },
       { name: 'nobody', password: 'nobody', tags: '' },
+      { name: 'worker', password: 'worker', tags: '' },
     ],
     vhosts: [{ name: '/' }],
-    permissions: [rights('guest', '.*'), rights('nobody', '^$')],
+    permissions: [rights('guest', '.*'), rights('nobody', '^$'), rights('worker', '.*', '^$')],
   }
   await writeFile(path, JSON.stringify(definitions), { mode: 0o644 })
   return {

@@ -56,6 +56,10 @@ export interface KafkaAdmin extends Metadata {
     groupId: string
     topics: { name: string; partitionOffsets: { partition: number; offset: bigint }[] }[]
   }): Promise<unknown>
+  deleteTopics(options: { topics: string[] }): Promise<unknown>
+  listTopics(): Promise<readonly string[]>
+  deleteGroups(options: { groups: string[] }): Promise<unknown>
+  listGroups(): Promise<ReadonlyMap<string, unknown>>
   close(): Promise<void>
 }
 

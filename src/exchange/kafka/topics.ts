@@ -2,9 +2,12 @@
 
 import type { Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
-import { type KafkaAdmin, protocol } from './client.ts'
+import type { Found, InUse, Resource } from '../resource.ts'
+import { provide } from '../topology.ts'
+import type { Needs } from '../transport.ts'
+import { type KafkaAdmin, type KafkaTopic, protocol } from './client.ts'
 import { has, isForbidden, isUnknownTopic, transportError } from './errors.ts'
-import type { Settings } from './settings.ts'
+import { groupOf, refusedTopicOf, type Settings, topicOf } from './settings.ts'
 
 export interface Needed {
   readonly name: string
@@ -13,7 +16,19 @@ export interface Needed {
   readonly ofEvents: boolean
 }
 
-/** How long a topic that was created may take until all brokers know it, and how often that is looked at. */
+export const eventsOf = (settings: Settings, context: string): Needed => ({
+  name: topicOf(settings, context),
+  partitions: settings.partitions,
+  ofEvents: true,
+})
+
+export const refusedOf = (settings: Settings, context: string, subscriber: string): Needed => ({
+  name: refusedTopicOf(settings, context, subscriber),
+  partitions: 1,
+  ofEvents: false,
+})
+
+/** How long a topic that was created or deleted may take until all brokers know it, and how often that is looked at. */
 const knownMsMax = 15_000
 const lookMs = 50
 
@@ -33,20 +48,11 @@ export class Topics {
   async ensure(...topics: readonly Needed[]): Promise<void> {
     const unseen = topics.filter(({ name }) => !this.#seen.has(name))
     if (unseen.length === 0) return
-    const names = unseen.map(({ name }) => name).join(', ')
-    try {
-      const missing: Needed[] = []
-      for (const topic of unseen) if (!(await this.#isThere(topic.name))) missing.push(topic)
-      if (missing.length > 0 && !this.#settings.provision)
-        throw new PabalError(
-          'PABAL_TRANSPORT_INVALID',
-          `Kafka has no topic ${missing.map(({ name }) => name).join(', ')}, and provision is false`,
-        )
-      for (const topic of missing) await this.#create(topic)
-      for (const topic of unseen) await this.#check(topic)
-    } catch (error) {
-      throw transportError(error, `Kafka, topic ${names}`)
-    }
+    await provide(
+      'Kafka',
+      unseen.map((topic) => this.#resource(topic)),
+      this.#settings.provision,
+    )
     for (const { name } of unseen) this.#seen.add(name)
   }
 
@@ -55,13 +61,101 @@ export class Topics {
     this.#seen.delete(name)
   }
 
-  async #isThere(name: string): Promise<boolean> {
+  resources({ publishes, receives }: Needs): readonly Resource[] {
+    const settings = this.#settings
+    return [
+      ...publishes.map(({ context }) => this.#own(eventsOf(settings, context))),
+      ...receives.flatMap(({ channel: { context }, subscriber }) => [
+        this.#resource(eventsOf(settings, context)),
+        this.#own(refusedOf(settings, context, subscriber)),
+        this.#group(groupOf(settings, context, subscriber), topicOf(settings, context)),
+      ]),
+    ]
+  }
+
+  #resource(topic: Needed): Resource {
+    const { name, partitions } = topic
+    return {
+      kind: 'topic',
+      name,
+      details: [`partitions: ${partitions}`],
+      look: () => this.#asked(`topic ${name}`, () => this.#look(topic)),
+      make: () => this.#asked(`topic ${name}`, () => this.#create(topic)),
+    }
+  }
+
+  #own(topic: Needed): Resource {
+    const { name, ofEvents } = topic
+    return {
+      ...this.#resource(topic),
+      inUse: () =>
+        this.#asked(`topic ${name}`, async (): Promise<InUse> => {
+          const messages = await this.#messagesIn(name)
+          return ofEvents ? { messages, users: await this.#usersOf(name) } : { messages }
+        }),
+      remove: () =>
+        this.#asked(`topic ${name}`, async () => {
+          await this.#admin.deleteTopics({ topics: [name] })
+          await this.#until(name, false)
+        }),
+    }
+  }
+
+  /** Kafka makes it when it is used; its places are what is removed. */
+  #group(group: string, topic: string): Resource {
+    return {
+      kind: 'group',
+      name: group,
+      look: () => this.#asked(`group ${group}`, async () => ((await this.#hasPlaces(group, topic)) ? {} : undefined)),
+      remove: () =>
+        this.#asked(`group ${group}`, async () => {
+          try {
+            await this.#admin.deleteGroups({ groups: [group] })
+          } catch (error) {
+            if (has(error, 'NON_EMPTY_GROUP')) return 'in use'
+            throw error
+          }
+          return undefined
+        }),
+    }
+  }
+
+  async #asked<T>(what: string, ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask()
+    } catch (error) {
+      throw transportError(error, `Kafka, ${what}`)
+    }
+  }
+
+  async #find(name: string): Promise<KafkaTopic | undefined> {
     try {
       const { topics } = await this.#admin.metadata({ topics: [name], forceUpdate: true, retries: 0 })
-      return topics.get(name) !== undefined
+      return topics.get(name)
     } catch (error) {
-      if (isUnknownTopic(error)) return false
+      if (isUnknownTopic(error)) return undefined
       throw error
+    }
+  }
+
+  async #look({ name, partitions, ofEvents }: Needed): Promise<Found | undefined> {
+    const found = await this.#find(name)
+    if (found === undefined) return undefined
+    const configured = await this.#configured(name)
+    const most = Number(configured.get('max.message.bytes') ?? Infinity)
+    const { messageBytes } = this.#settings
+    const isCompacted = ofEvents && configured.get('cleanup.policy')?.includes('compact') === true
+    return {
+      unfit: [
+        ...(isCompacted
+          ? ['is compacted, so all but the last event of a key would vanish; set cleanup.policy=delete']
+          : []),
+        ...(most < messageBytes ? [`has max.message.bytes = ${most}, less than messageBytes, ${messageBytes}`] : []),
+      ],
+      differs:
+        found.partitionsCount === partitions
+          ? []
+          : [`has ${found.partitionsCount} partitions instead of ${partitions}`],
     }
   }
 
@@ -74,25 +168,20 @@ export class Topics {
       // Another process was faster.
       if (!has(error, 'TOPIC_ALREADY_EXISTS')) throw error
     }
+    await this.#until(name, true)
+  }
+
+  /** All brokers know that it is there, or gone. */
+  async #until(name: string, isThere: boolean): Promise<void> {
     const endMs = this.#environment.now() + knownMsMax
-    while (!(await this.#isThere(name))) {
+    while (((await this.#find(name)) !== undefined) !== isThere) {
       if (this.#environment.now() > endMs)
         throw new PabalError(
           'PABAL_TRANSPORT_UNREACHABLE',
-          `Kafka, topic ${name}: it was created, and no broker has it`,
+          `Kafka, topic ${name}: it was ${isThere ? 'created, and no broker has it' : 'deleted, and is still there'}`,
         )
       await this.#environment.sleep(lookMs)
     }
-  }
-
-  async #check({ name, ofEvents }: Needed): Promise<void> {
-    const settings = await this.#configured(name)
-    const unfit = (detail: string) => new PabalError('PABAL_TRANSPORT_INVALID', `Kafka, topic ${name}: ${detail}`)
-    if (ofEvents && settings.get('cleanup.policy')?.includes('compact') === true)
-      throw unfit('it is compacted, so all but the last event of a key would vanish; set cleanup.policy=delete')
-    const most = Number(settings.get('max.message.bytes') ?? Infinity)
-    const { messageBytes } = this.#settings
-    if (most < messageBytes) throw unfit(`its max.message.bytes is ${most}, less than messageBytes, ${messageBytes}`)
   }
 
   /** Empty where this user may not look. */
@@ -116,38 +205,58 @@ export class Topics {
    * noted for all partitions, since those that are added later are to be read from their beginning.
    */
   async prepareGroup(group: string, topic: string, fromEnd: boolean): Promise<void> {
-    try {
+    await this.#asked(`group ${group}`, async () => {
       await this.#admin.findCoordinator({ keyType: protocol.groupCoordinator, keys: [group] })
       if (fromEnd) await this.#placeAtEnd(group, topic)
-    } catch (error) {
-      throw transportError(error, `Kafka, group ${group}`)
-    }
+    })
   }
 
   async #placeAtEnd(group: string, topic: string): Promise<void> {
-    const { topics } = await this.#admin.metadata({ topics: [topic], forceUpdate: true })
-    const partitions = Array.from({ length: topics.get(topic)?.partitionsCount ?? 0 }, (_, partition) => partition)
-    const [committed] = await this.#admin.listConsumerGroupOffsets({
-      groups: [{ groupId: group, topics: [{ name: topic, partitionIndexes: [...partitions] }] }],
-    })
-    const places = committed?.topics.flatMap((each) => each.partitions) ?? []
-    if (places.some(({ committedOffset }) => committedOffset >= 0n)) return
-    const ends = await this.#admin.listOffsets({
-      topics: [
-        {
-          name: topic,
-          partitions: partitions.map((partitionIndex) => ({ partitionIndex, timestamp: protocol.latest })),
-        },
-      ],
-    })
-    const partitionOffsets = ends.flatMap((each) =>
-      each.partitions.map(({ partitionIndex, offset }) => ({ partition: partitionIndex, offset })),
-    )
+    if (await this.#hasPlaces(group, topic)) return
+    const partitionOffsets = await this.#offsetsIn(topic, protocol.latest)
     try {
       await this.#admin.alterConsumerGroupOffsets({ groupId: group, topics: [{ name: topic, partitionOffsets }] })
     } catch (error) {
       // The group has members already, of which one was first.
       if (!has(error, 'UNKNOWN_MEMBER_ID') && !has(error, 'NON_EMPTY_GROUP')) throw error
     }
+  }
+
+  async #partitionsOf(topic: string): Promise<number[]> {
+    return Array.from({ length: (await this.#find(topic))?.partitionsCount ?? 0 }, (_, partition) => partition)
+  }
+
+  async #offsetsIn(topic: string, timestamp: bigint): Promise<{ partition: number; offset: bigint }[]> {
+    const partitions = (await this.#partitionsOf(topic)).map((partitionIndex) => ({ partitionIndex, timestamp }))
+    const found = await this.#admin.listOffsets({ topics: [{ name: topic, partitions }] })
+    return found.flatMap((each) =>
+      each.partitions.map(({ partitionIndex, offset }) => ({ partition: partitionIndex, offset })),
+    )
+  }
+
+  async #messagesIn(topic: string): Promise<number> {
+    const total = async (timestamp: bigint): Promise<bigint> =>
+      (await this.#offsetsIn(topic, timestamp)).reduce((sum, { offset }) => sum + offset, 0n)
+    return Number((await total(protocol.latest)) - (await total(protocol.earliest)))
+  }
+
+  async #hasPlaces(group: string, topic: string): Promise<boolean> {
+    const partitionIndexes = await this.#partitionsOf(topic)
+    if (partitionIndexes.length === 0) return false
+    const [committed] = await this.#admin.listConsumerGroupOffsets({
+      groups: [{ groupId: group, topics: [{ name: topic, partitionIndexes }] }],
+    })
+    const places = committed?.topics.flatMap((each) => each.partitions) ?? []
+    return places.some(({ committedOffset }) => committedOffset >= 0n)
+  }
+
+  /** Groups that have a place in it, and subscribers that have none yet, by their topics of what is refused. */
+  async #usersOf(topic: string): Promise<readonly string[]> {
+    const users = new Set<string>()
+    for (const group of (await this.#admin.listGroups()).keys())
+      if (await this.#hasPlaces(group, topic)) users.add(group)
+    for (const name of await this.#admin.listTopics())
+      if (name.startsWith(`${topic}.`) && name.endsWith('.refused')) users.add(name.slice(0, -'.refused'.length))
+    return [...users]
   }
 }

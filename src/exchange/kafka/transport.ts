@@ -6,6 +6,7 @@
 
 import {
   type Channel,
+  type Needs,
   type OpenTransport,
   type Outgoing,
   type Published,
@@ -16,6 +17,7 @@ import {
   type Transport,
   type TransportOptions,
 } from '../transport.ts'
+import type { Resource } from '../resource.ts'
 import type { KafkaAdmin } from './client.ts'
 import { transportError } from './errors.ts'
 import { Member } from './member.ts'
@@ -23,8 +25,8 @@ import { Publisher } from './publisher.ts'
 import { Reader } from './reader.ts'
 import { bytesOf, type Read, refusedRecord, toRecord, type Written } from './record.ts'
 import { Reception } from './reception.ts'
-import { groupOf, refusedTopicOf, type Settings, topicOf } from './settings.ts'
-import { type Needed, Topics } from './topics.ts'
+import { groupOf, type Settings, topicOf } from './settings.ts'
+import { eventsOf, type Needed, refusedOf, Topics } from './topics.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
 export const kafkaTransport = (settings: Settings): Transport => {
@@ -77,7 +79,7 @@ class OpenKafka implements OpenTransport {
     }
     if (fit.length === 0) return outcomes
     const published = await this.#write(
-      this.#eventsOf(context),
+      eventsOf(this.#settings, context),
       fit.map(({ record }) => record),
       signal,
     )
@@ -110,8 +112,8 @@ class OpenKafka implements OpenTransport {
     const settings = this.#settings
     const topic = topicOf(settings, context)
     const group = groupOf(settings, context, subscriber)
-    const forRefused: Needed = { name: refusedTopicOf(settings, context, subscriber), partitions: 1, ofEvents: false }
-    await this.#topics.ensure(this.#eventsOf(context), forRefused)
+    const forRefused = refusedOf(settings, context, subscriber)
+    await this.#topics.ensure(eventsOf(settings, context), forRefused)
     await this.#topics.prepareGroup(group, topic, settings.fromEnd)
     const reception = new Reception({
       ...this.#options,
@@ -149,8 +151,8 @@ class OpenKafka implements OpenTransport {
       )
   }
 
-  #eventsOf(context: string): Needed {
-    return { name: topicOf(this.#settings, context), partitions: this.#settings.partitions, ofEvents: true }
+  resources(needs: Needs): readonly Resource[] {
+    return this.#topics.resources(needs)
   }
 
   #publisher(topic: string): Publisher {

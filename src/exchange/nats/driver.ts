@@ -65,10 +65,13 @@ export interface JetStreamManager {
   readonly streams: {
     info(stream: string): Promise<StreamInfo>
     add(config: StreamConfig): Promise<unknown>
+    delete(stream: string): Promise<unknown>
   }
   readonly consumers: {
     info(stream: string, consumer: string): Promise<{ readonly config: FoundConsumer }>
     add(stream: string, config: ConsumerConfig): Promise<unknown>
+    delete(stream: string, consumer: string): Promise<unknown>
+    list(stream: string): AsyncIterable<{ readonly name: string }>
   }
 }
 
@@ -77,6 +80,12 @@ export interface StreamInfo {
     readonly subjects?: readonly string[]
     readonly retention?: string
     readonly no_ack?: boolean
+    readonly storage?: string
+    readonly discard?: string
+    /** Nanoseconds. */
+    readonly max_age?: number
+    readonly max_msgs?: number
+    readonly num_replicas?: number
   }
   readonly state: { readonly messages: number; readonly last_seq: number }
 }
@@ -110,6 +119,7 @@ export interface FoundConsumer {
   readonly ack_policy?: string
   readonly ack_wait?: number
   readonly max_ack_pending?: number
+  readonly max_deliver?: number
   /** Where it pushes to. */
   readonly deliver_subject?: string
   readonly filter_subject?: string

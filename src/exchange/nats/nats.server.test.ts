@@ -196,7 +196,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       const strict = () => natsAt(server.url, { prefix, provision: false })
       const refusal = await start(strict()).catch((error: unknown) => (error as Error).message)
       for (const part of ['', '-shipping-refused', '-shipping-turn'])
-        expect(refusal).toContain(`stream ${prefix}-ordering${part} with subjects`)
+        expect(refusal).toContain(`stream ${prefix}-ordering${part} is missing (with subjects`)
       expect(refusal).toContain(`consumer ${prefix}-ordering-shipping of stream`)
       expect(refusal).toContain(`consumer turn of stream ${prefix}-ordering-shipping-turn`)
       expect(refusal).toMatch(/^PABAL_TRANSPORT_INVALID/)

@@ -75,9 +75,9 @@ export class Reception implements Receiving {
   }
 
   async #readyOver(connected: Connected): Promise<Ready> {
-    const { names, own, settings } = this.#parts
+    const { names, own, settings, channel, subscriber } = this.#parts
     const { manager, jetstream } = connected
-    const arrangement = await provideSubscriber(manager, names, own, settings)
+    const arrangement = await provideSubscriber(manager, channel, subscriber, settings)
     await seedTurn(connected, own.turn)
     try {
       const messages = await jetstream.consumers.get(names.stream, own.consumer)

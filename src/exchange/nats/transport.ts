@@ -1,13 +1,24 @@
 /** The transport: a stream of JetStream for each channel, a durable pull consumer of it for each subscriber. */
 
-import type { Channel, OpenTransport, Outgoing, Published, Receiving, Take, Traits, Transport } from '../transport.ts'
+import type { Resource } from '../resource.ts'
+import type {
+  Channel,
+  Needs,
+  OpenTransport,
+  Outgoing,
+  Published,
+  Receiving,
+  Take,
+  Traits,
+  Transport,
+} from '../transport.ts'
 import type { TransportOptions } from '../transport.ts'
 import type { MessageHeaders, NatsClient } from './driver.ts'
 import { wrong } from './errors.ts'
 import { type Connected, Link, unlessAborted } from './link.ts'
 import { channelNames, subjectOf, subscriberNames } from './names.ts'
 import type { Settings } from './options.ts'
-import { provideChannel } from './provision.ts'
+import { provideChannel, resourcesOf } from './provision.ts'
 import { publishBatch } from './publishing.ts'
 import { Reception } from './receiving.ts'
 
@@ -78,13 +89,18 @@ class OpenNats implements OpenTransport {
 
   #provide({ manager }: Connected, channel: Channel): Promise<void> {
     const { settings } = this.#parts
-    const names = channelNames(settings.prefix, channel)
-    const known = this.#provided.get(names.stream)
+    const { stream } = channelNames(settings.prefix, channel)
+    const known = this.#provided.get(stream)
     if (known !== undefined) return known
-    const providing = provideChannel(manager, names, settings)
-    this.#provided.set(names.stream, providing)
-    providing.catch(() => this.#provided.delete(names.stream))
+    const providing = provideChannel(manager, channel, settings)
+    this.#provided.set(stream, providing)
+    providing.catch(() => this.#provided.delete(stream))
     return providing
+  }
+
+  resources(needs: Needs): readonly Resource[] {
+    const { link, settings } = this.#parts
+    return resourcesOf(async () => (await link.live()).manager, needs, settings)
   }
 
   async receive(channel: Channel, subscriber: string, take: Take): Promise<Receiving> {

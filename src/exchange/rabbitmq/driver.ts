@@ -21,8 +21,11 @@ export interface RabbitChannel {
     queue: string,
     options: { readonly durable: boolean; readonly arguments: Readonly<Record<string, unknown>> },
   ): Promise<unknown>
-  checkQueue(queue: string): Promise<unknown>
+  checkQueue(queue: string): Promise<{ readonly messageCount: number }>
+  deleteExchange(exchange: string, options: { readonly ifUnused: boolean }): Promise<unknown>
+  deleteQueue(queue: string): Promise<unknown>
   bindQueue(queue: string, exchange: string, pattern: string): Promise<unknown>
+  unbindQueue(queue: string, exchange: string, pattern: string): Promise<unknown>
   prefetch(count: number): Promise<unknown>
   /** Null: the broker delivers no more. */
   consume(queue: string, onMessage: (message: RabbitMessage | null) => void): Promise<unknown>

@@ -27,6 +27,7 @@ const reply = { accessRefused: 403, notFound: 404, resourceLocked: 405, precondi
 const codeOf = (error: unknown): string | number | undefined =>
   (error as { readonly code?: string | number } | undefined)?.code
 export const isMissing = (error: unknown): boolean => codeOf(error) === reply.notFound
+export const isForbidden = (error: unknown): boolean => codeOf(error) === reply.accessRefused
 export const isOtherwise = (error: unknown): boolean => codeOf(error) === reply.preconditionFailed
 
 /** Of something asked on a channel: it is the broker's answer, or the broker was not heard. */

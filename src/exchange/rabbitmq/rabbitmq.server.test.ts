@@ -16,6 +16,7 @@ import {
 import { titled } from '../../../test/support/require-server.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
+import { applySteps, planSteps } from '../topology.ts'
 import type { Taken } from '../transport.ts'
 import { rabbitmqTransport } from './transport.ts'
 
@@ -232,15 +233,17 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       const prefix = nextPrefix()
       const [publishing, receiving] = await failing({ provision: false }, prefix)
       expect(publishing).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
-      expect(publishing.message).toContain(`the exchange '${prefix}pabal.ordering'`)
+      expect(publishing.message).toContain(`the exchange ${prefix}pabal.ordering is missing`)
       expect(receiving).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
       for (const name of ['pabal.ordering', 'pabal.ordering.shipping', 'pabal.ordering.shipping.refused'])
-        expect(receiving.message).toContain(`'${prefix}${name}'`)
+        expect(receiving.message).toContain(`${prefix}${name} is missing`)
       await expect(onRabbit(broker, (raw) => raw.checkExchange(`${prefix}pabal.ordering`))).rejects.toThrow(/404/)
 
       const { open: provisioning } = await opened(prefix, { subscribers: { ordering: ['shipping'] } })
       await provisioning.publish(channel, messages('a', 1, 1), signal)
-      const { open } = await opened(prefix, { provision: false })
+      // Who may declare nothing may use what is there.
+      const url = broker.url.replace('guest:guest', 'worker:worker')
+      const { open } = await opened(prefix, { provision: false, url })
       const ids: string[] = []
       await open.receive(channel, 'shipping', collecting(ids))
       await open.publish(channel, messages('a', 2, 2), signal)
@@ -281,6 +284,25 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       expect(receiving).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
       expect(receiving.message).toMatch(/pabal\.ordering\.shipping.*inequivalent arg/)
     })
+  })
+
+  test('a queue of another kind is no conflict where nothing is declared, nor for who may not declare', async () => {
+    const prefix = nextPrefix()
+    await onRabbit(broker, async (raw) => {
+      await raw.assertExchange(`${prefix}pabal.ordering`, 'topic')
+      await raw.assertQueue(`${prefix}pabal.ordering.shipping`)
+    })
+    const needs = { publishes: [channel], receives: [{ channel, subscriber: 'shipping' }] }
+    const actions = async (options: Parameters<typeof opened>[1]) => {
+      const steps = await planSteps((await opened(prefix, options)).open.resources!(needs))
+      return steps.filter(({ name }) => name === `${prefix}pabal.ordering.shipping`).map(({ action }) => action)
+    }
+    expect(await actions({})).toEqual(['conflict'])
+    expect(await actions({ provision: false })).toEqual(['drift'])
+    const { open } = await opened(prefix, { provision: false })
+    await applySteps('RabbitMQ', open.resources!(needs))
+    expect(await actions({ provision: false })).toEqual(['drift'])
+    expect(await actions({ url: broker.url.replace('guest:guest', 'worker:worker') })).toEqual([])
   })
 
   test('what is given wrongly is refused before anything is connected', () => {

@@ -14,8 +14,11 @@ const serverOf = (version: string, refuses: (queue: string, given: Arguments) =>
       if (refuses(queue, given)) throw Object.assign(new Error("inequivalent arg 'x-delivery-limit'"), { code: 406 })
       queues.set(queue, given)
     },
-    checkQueue: async () => {},
+    checkQueue: async () => ({ messageCount: 0 }),
+    deleteExchange: async () => {},
+    deleteQueue: async () => {},
     bindQueue: async () => {},
+    unbindQueue: async () => {},
     prefetch: async () => {},
     consume: async () => {},
     ack: () => {},
@@ -34,7 +37,12 @@ const serverOf = (version: string, refuses: (queue: string, given: Arguments) =>
 }
 
 const warnings: string[] = []
-const topology = new Topology({ prefix: '', provision: true, subscribers: {}, warn: (what) => warnings.push(what) })
+const topology = new Topology({
+  prefix: '',
+  provision: true,
+  subscribers: {},
+  warn: (_, error) => warnings.push(String(error)),
+})
 const queue = 'pabal.ordering.shipping'
 const declareOn = (connection: RabbitConnection) =>
   topology.forReceiving(connection, { context: 'ordering' }, 'shipping')

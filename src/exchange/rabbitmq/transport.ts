@@ -6,7 +6,7 @@ import type { RabbitConnection } from './driver.ts'
 import { Link } from './link.ts'
 import { Publisher } from './publisher.ts'
 import { receive } from './receiving.ts'
-import { Topology } from './topology.ts'
+import { type Ask, askOn, Topology } from './topology.ts'
 
 export interface RabbitTransportOptions {
   /**
@@ -108,6 +108,14 @@ class OpenRabbit implements OpenTransport {
     }
     if (this.#closed) await end()
     return { [Symbol.asyncDispose]: end }
+  }
+
+  resources: NonNullable<OpenTransport['resources']> = (needs) => {
+    const ask: Ask = async (what, question) => {
+      const connected = await this.#receiving.connected()
+      return connected.answered(what, askOn(connected.connection)(what, question))
+    }
+    return this.#topology.resources(ask, needs)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

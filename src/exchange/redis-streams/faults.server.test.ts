@@ -118,7 +118,9 @@ describe.skipIf(missing)(titled('the transport over Redis Streams, under faults'
     const redis = besides(url)
     const { open } = await opened(url, { provision: false })
     const { take } = new Notebook()
-    await expect(open.receive(channel, 'shipping', take)).rejects.toThrow(/'pabal\.ordering\.shipping'.*XGROUP CREATE/)
+    await expect(open.receive(channel, 'shipping', take)).rejects.toThrow(
+      /the group pabal\.ordering\.shipping is missing \(XGROUP CREATE/,
+    )
     await expect(publishAll(open, messages('a', 1, 1))).rejects.toThrow(/PABAL_TRANSPORT_INVALID: .*'pabal\.ordering'/)
     expect(await redis.dbsize()).toBe(0)
     await redis.xgroup('CREATE', 'pabal.ordering', 'pabal.ordering.shipping', '0', 'MKSTREAM')

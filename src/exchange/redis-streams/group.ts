@@ -1,10 +1,10 @@
 /** The group of a subscriber on the server, as this process has it: makes it, reads for it, settles what was taken. */
 
-import { PabalError } from '../../core/errors.ts'
+import { provide } from '../topology.ts'
 import type { Connection } from './connection.ts'
 import type { Fields } from './entry.ts'
-import { isInvalid } from './failure.ts'
 import type { SubscriberNames } from './names.ts'
+import { ofSubscriber } from './provision.ts'
 import { prolong, read, release, type Script, settle, takeOver, trim } from './scripts.ts'
 
 export interface Entry {
@@ -45,33 +45,7 @@ export class Group {
   /** The stream and the group are there. @throws PABAL_TRANSPORT_INVALID, PABAL_TRANSPORT_UNREACHABLE */
   async ensure(): Promise<void> {
     const { names, provision, connection } = this.#parts
-    const { stream, group } = names
-    // Looked for first: a server that is full lets nobody create.
-    if ((await this.#groups()).includes(group)) return
-    if (!provision)
-      throw new PabalError(
-        'PABAL_TRANSPORT_INVALID',
-        `the group '${group}' of the stream '${stream}' is missing: XGROUP CREATE ${stream} ${group} 0 MKSTREAM`,
-      )
-    try {
-      // From 0: who subscribes later gets what is kept.
-      await connection.command('XGROUP', ['CREATE', stream, group, '0', 'MKSTREAM'])
-    } catch (error) {
-      // Another process was first.
-      if (!/\bBUSYGROUP\b/.test(String(error))) throw error
-    }
-  }
-
-  async #groups(): Promise<readonly string[]> {
-    const { connection, names } = this.#parts
-    try {
-      const groups = (await connection.command('XINFO', ['GROUPS', names.stream])) as readonly (readonly unknown[])[]
-      return groups.map((group) => String(group[1]))
-    } catch (error) {
-      // A stream that is missing has no groups; one that is something else is another matter.
-      if (isInvalid(error) && String(error).includes('is missing')) return []
-      throw error
-    }
+    await provide('Redis', ofSubscriber(connection, names), provision)
   }
 
   /** The hold under which this process reads from now on; undefined while another one reads. */

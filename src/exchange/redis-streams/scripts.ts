@@ -118,3 +118,12 @@ if ms <= 0 then return 0 end
 return redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f-%.0f', ms, seq))
 `,
 }
+
+/** KEYS stream. Makes it, empty, where it is not there: only with a group can it be, and a group that stayed would keep all of it. */
+export const makeStream: Script = {
+  keys: 1,
+  text: `
+redis.call('XGROUP', 'CREATE', KEYS[1], 'pabal', '0', 'MKSTREAM')
+return redis.call('XGROUP', 'DESTROY', KEYS[1], 'pabal')
+`,
+}

@@ -6,6 +6,7 @@ import { connector, type RedisClient, type RedisSource } from './client.ts'
 import { Connection } from './connection.ts'
 import { Group } from './group.ts'
 import { channelNames, subscriberNames } from './names.ts'
+import { resourcesOf } from './provision.ts'
 import { publish } from './publisher.ts'
 import { Reader } from './reader.ts'
 import { survey } from './survey.ts'
@@ -153,6 +154,9 @@ class OpenRedisStreams implements OpenTransport {
       },
     }
   }
+
+  readonly resources: NonNullable<OpenTransport['resources']> = (needs) =>
+    resourcesOf(this.#connection, this.#options.prefix, needs)
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#receiving].map((reader) => reader[Symbol.asyncDispose]()))

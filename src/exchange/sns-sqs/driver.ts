@@ -67,6 +67,8 @@ export interface SnsClient {
     input: { SubscriptionArn: string },
     options: RequestOptions,
   ): Promise<{ readonly Attributes?: Attributes | undefined }>
+  deleteTopic(input: { TopicArn: string }, options: RequestOptions): Promise<unknown>
+  unsubscribe(input: { SubscriptionArn: string }, options: RequestOptions): Promise<unknown>
   publishBatch(
     input: { TopicArn: string; PublishBatchRequestEntries: PublishEntry[] },
     options: RequestOptions,
@@ -97,6 +99,7 @@ export interface SqsClient {
     options: RequestOptions,
   ): Promise<{ readonly Attributes?: Partial<Attributes> | undefined }>
   setQueueAttributes(input: { QueueUrl: string; Attributes: Attributes }, options: RequestOptions): Promise<unknown>
+  deleteQueue(input: { QueueUrl: string }, options: RequestOptions): Promise<unknown>
   receiveMessage(
     input: {
       QueueUrl: string

@@ -1,97 +1,151 @@
-/** What a channel and its subscribers need on the broker: made where it is not there, or looked for and named. */
+/** What channels and their subscribers need on SNS and SQS: topics, and for each subscriber two queues and a subscription. */
 
-import type { PabalError } from '../../core/errors.ts'
+import type { Found, InUse, Resource } from '../resource.ts'
+import type { Channel, Needs } from '../transport.ts'
 import { invalidTransport } from './failures.ts'
 import type { Names } from './names.ts'
 import { allowing, allows } from './policy.ts'
-import type { Queues } from './queues.ts'
+import { type Queues, redriveTo } from './queues.ts'
 import type { Topics } from './topics.ts'
 
 export interface ProvisionParts {
   readonly topics: Topics
   readonly queues: Queues
   readonly names: Names
-  /** False: nothing is made or changed. */
-  readonly provision: boolean
 }
 
-/** The queues of one subscriber. */
-export interface Subscribed {
-  readonly queueUrl: string
-  readonly refusedUrl: string
+interface Subscriber {
+  readonly channel: Channel
+  readonly subscriber: string
 }
 
-/** Receives without a deletion, until SQS itself sets a message aside: only what ends its process again and again gets there. */
-const receivesMax = 1_000
+/** All are idempotent, since looking takes rights that making does not. */
+export const resourcesOf = (parts: ProvisionParts, { publishes, receives }: Needs): readonly Resource[] => [
+  ...publishes.map((channel) => ownTopic(parts, channel)),
+  ...receives.flatMap((of) => [
+    topic(parts, of.channel),
+    refusedQueue(parts, of),
+    queue(parts, of),
+    subscription(parts, of),
+  ]),
+]
 
-export class Provision {
-  readonly #parts: ProvisionParts
-
-  constructor(parts: ProvisionParts) {
-    this.#parts = parts
-  }
-
-  /** The topic of a context: its ARN. @throws PABAL_TRANSPORT_INVALID, PABAL_TRANSPORT_UNREACHABLE */
-  async topic(context: string): Promise<string> {
-    const { topics, names, provision } = this.#parts
-    const name = names.topic(context)
-    const arn = await (provision ? topics.create(name) : topics.find(name))
-    if (arn === undefined) throw missing([`the topic ${name}`])
-    return arn
-  }
-
-  /** The queues of a subscriber, subscribed to the topic. @throws PABAL_TRANSPORT_INVALID, PABAL_TRANSPORT_UNREACHABLE */
-  subscription(context: string, subscriber: string): Promise<Subscribed> {
-    const { names, provision } = this.#parts
-    const [name, refusedName] = [names.queue(context, subscriber), names.refused(context, subscriber)]
-    return provision ? this.#make(context, name, refusedName) : this.#find(context, name, refusedName)
-  }
-
-  async #make(context: string, name: string, refusedName: string): Promise<Subscribed> {
-    const { topics, queues } = this.#parts
-    const topicArn = await this.topic(context)
-    const refusedUrl = await queues.create(refusedName, {})
-    const refusedArn = (await queues.attributesOf(refusedUrl))['QueueArn']!
-    const arn = `${refusedArn.slice(0, -refusedName.length)}${name}`
-    const Policy = allowing(undefined, arn, topicArn)
-    const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: refusedArn, maxReceiveCount: receivesMax })
-    // All at once: what is published to a queue before its policy counts is lost.
-    const queueUrl = await queues.create(name, { Policy, RedrivePolicy })
-    const found = await queues.attributesOf(queueUrl)
-    const lacks: Record<string, string> = {}
-    if (!allows(found['Policy'], topicArn)) lacks['Policy'] = allowing(found['Policy'], arn, topicArn)
-    if (found['RedrivePolicy'] === undefined) lacks['RedrivePolicy'] = RedrivePolicy
-    if (Object.keys(lacks).length > 0) await queues.setAttributes(queueUrl, lacks)
-    const subscription = await topics.subscriptionOf(topicArn, arn)
-    if (subscription === undefined) await topics.subscribe(topicArn, arn)
-    else await topics.checkSubscription(subscription, arn)
-    return { queueUrl, refusedUrl }
-  }
-
-  /** Without making anything: all that is missing is named at once. */
-  async #find(context: string, name: string, refusedName: string): Promise<Subscribed> {
-    const { topics, queues, names } = this.#parts
-    const topicName = names.topic(context)
-    const [topicArn, queueUrl, refusedUrl] = await Promise.all([
-      topics.find(topicName),
-      queues.find(name),
-      queues.find(refusedName),
-    ])
-    const lacking: string[] = []
-    if (topicArn === undefined) lacking.push(`the topic ${topicName}`)
-    if (queueUrl === undefined) lacking.push(`the queue ${name}`)
-    if (refusedUrl === undefined) lacking.push(`the queue ${refusedName}`)
-    if (topicArn !== undefined && queueUrl !== undefined) {
-      const { Policy, QueueArn = '' } = await queues.attributesOf(queueUrl)
-      if (!allows(Policy, topicArn)) lacking.push(`a policy of the queue ${name} that lets the topic send`)
-      const subscription = await topics.subscriptionOf(topicArn, QueueArn)
-      if (subscription === undefined) lacking.push(`a subscription of the queue ${name} to the topic ${topicName}`)
-      else await topics.checkSubscription(subscription, QueueArn)
-    }
-    if (queueUrl === undefined || refusedUrl === undefined || lacking.length > 0) throw missing(lacking)
-    return { queueUrl, refusedUrl }
+const topic = ({ topics, names }: ProvisionParts, { context }: Channel): Resource => {
+  const name = names.topic(context)
+  return {
+    kind: 'topic',
+    name,
+    idempotent: true,
+    look: async () => ((await topics.find(name)) === undefined ? undefined : {}),
+    make: async () => void (await topics.create(name)),
   }
 }
 
-const missing = (what: readonly string[]): PabalError =>
-  invalidTransport(`SNS and SQS lack ${what.join('; ')}. Make it, or let pabal: \`provision: true\``)
+const ownTopic = (parts: ProvisionParts, channel: Channel): Resource => {
+  const { topics } = parts
+  const resource = topic(parts, channel)
+  const arn = async (): Promise<string> => (await topics.arnOf(resource.name))!
+  return {
+    ...resource,
+    inUse: async () => ({ users: await topics.endpointsOf(await arn()) }),
+    remove: async () => topics.remove(await arn()),
+  }
+}
+
+const refusedQueue = ({ queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
+  const name = names.refused(channel.context, subscriber)
+  return {
+    ...removable(queues, name),
+    idempotent: true,
+    look: async () => {
+      const url = await queues.find(name)
+      return url === undefined ? undefined : { differs: queues.differences(await queues.attributesOf(url)) }
+    },
+    make: async () => void (await queues.create(name, {})),
+  }
+}
+
+const queue = ({ topics, queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
+  const topicName = names.topic(channel.context)
+  const [name, refusedName] = [names.queue(channel.context, subscriber), names.refused(channel.context, subscriber)]
+  return {
+    ...removable(queues, name),
+    idempotent: true,
+    look: async (): Promise<Found | undefined> => {
+      const url = await queues.find(name)
+      if (url === undefined) return undefined
+      const found = await queues.attributesOf(url)
+      const [topicArn, refusedArn] = await Promise.all([topics.arnOf(topicName), queues.arnOf(refusedName)])
+      const { RedrivePolicy } = found
+      const isRedriven = refusedArn === undefined || RedrivePolicy?.includes(refusedArn) === true
+      return {
+        lacks: [
+          ...(topicArn !== undefined && allows(found['Policy'], topicArn)
+            ? []
+            : [`a policy that lets the topic ${topicName} send`]),
+          ...(RedrivePolicy === undefined ? [`${refusedName} as its dead-letter queue`] : []),
+        ],
+        differs: [
+          ...queues.differences(found),
+          ...(RedrivePolicy === undefined || isRedriven ? [] : [`has another redrive policy, ${RedrivePolicy}`]),
+        ],
+      }
+    },
+    make: async () => {
+      const topicArn = (await topics.arnOf(topicName))!
+      const refusedArn = (await queues.arnOf(refusedName))!
+      const arn = `${refusedArn.slice(0, -refusedName.length)}${name}`
+      const Policy = allowing(undefined, arn, topicArn)
+      const RedrivePolicy = redriveTo(refusedArn)
+      // All at once: what is published to a queue before its policy counts is lost.
+      const url = await queues.create(name, { Policy, RedrivePolicy })
+      const found = await queues.attributesOf(url)
+      const lacks: Record<string, string> = {}
+      if (!allows(found['Policy'], topicArn)) lacks['Policy'] = allowing(found['Policy'], arn, topicArn)
+      if (found['RedrivePolicy'] === undefined) lacks['RedrivePolicy'] = RedrivePolicy
+      if (Object.keys(lacks).length > 0) await queues.setAttributes(url, lacks)
+    },
+  }
+}
+
+const removable = (queues: Queues, name: string): Pick<Resource, 'kind' | 'name' | 'inUse' | 'remove'> => ({
+  kind: 'queue',
+  name,
+  inUse: async (): Promise<InUse> => {
+    const found = await queues.attributesOf((await queues.find(name))!)
+    // Waiting, in somebody's hands, and for later.
+    const numbers = [
+      'ApproximateNumberOfMessages',
+      'ApproximateNumberOfMessagesNotVisible',
+      'ApproximateNumberOfMessagesDelayed',
+    ]
+    return { messages: numbers.reduce((sum, each) => sum + Number(found[each] ?? 0), 0) }
+  },
+  remove: async () => queues.remove((await queues.find(name))!),
+})
+
+const subscription = ({ topics, queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
+  const [topicName, queueName] = [names.topic(channel.context), names.queue(channel.context, subscriber)]
+  const find = async () => {
+    const [topicArn, queueArn] = await Promise.all([topics.arnOf(topicName), queues.arnOf(queueName)])
+    if (topicArn === undefined || queueArn === undefined) return undefined
+    return { topicArn, queueArn, arn: await topics.subscriptionOf(topicArn, queueArn) }
+  }
+  const name = `${queueName} to ${topicName}`
+  return {
+    kind: 'subscription',
+    name,
+    idempotent: true,
+    look: async () => {
+      const arn = (await find())?.arn
+      return arn === undefined ? undefined : { unfit: await topics.unfit(arn) }
+    },
+    make: async () => {
+      const { topicArn, queueArn, arn } = (await find())!
+      if (arn === undefined) return topics.subscribe(topicArn, queueArn)
+      const unfit = await topics.unfit(arn)
+      if (unfit.length > 0) throw invalidTransport(`the subscription of ${name} ${unfit.join(', ')}`)
+    },
+    remove: async () => topics.unsubscribe((await find())!.arn!),
+  }
+}

@@ -10,7 +10,12 @@ import type { Call } from './calls.ts'
 import { type MessageAttribute, perRequest, type ReceivedMessage, type SqsClient } from './driver.ts'
 import { isRefused } from './failures.ts'
 import { attribute } from './message.ts'
-import type { Subscribed } from './provision.ts'
+
+/** The queues of one subscriber. */
+export interface Subscribed {
+  readonly queueUrl: string
+  readonly refusedUrl: string
+}
 
 export interface QueueParts {
   readonly sqs: SqsClient

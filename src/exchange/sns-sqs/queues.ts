@@ -12,6 +12,20 @@ export interface QueuesParts {
 
 /** Fourteen days that a message waits for its subscriber; SQS has no more. */
 const retentionSeconds = 1_209_600
+/** Receives without a deletion, until SQS itself sets a message aside: only what ends its process again and again gets there. */
+const receivesMax = 1_000
+
+type Attributes = Partial<Record<string, string>>
+
+/** What a queue is made with, whoever uses it. */
+export const queueAttributes = (fifo: boolean): Record<string, string> => {
+  // Each group has its own rate then, and the queue as a whole has next to no limit.
+  const order = { FifoQueue: 'true', DeduplicationScope: 'messageGroup', FifoThroughputLimit: 'perMessageGroupId' }
+  return { ...(fifo ? order : {}), MessageRetentionPeriod: String(retentionSeconds) }
+}
+
+export const redriveTo = (deadLetterTargetArn: string): string =>
+  JSON.stringify({ deadLetterTargetArn, maxReceiveCount: receivesMax })
 
 export class Queues {
   readonly #parts: QueuesParts
@@ -33,13 +47,7 @@ export class Queues {
     const { sqs, call, fifo } = this.#parts
     const found = await this.find(QueueName)
     if (found !== undefined) return found
-    // Each group has its own rate then, and the queue as a whole has next to no limit.
-    const order = { FifoQueue: 'true', DeduplicationScope: 'messageGroup', FifoThroughputLimit: 'perMessageGroupId' }
-    const Attributes = {
-      ...attributes,
-      ...(fifo ? order : {}),
-      MessageRetentionPeriod: String(retentionSeconds),
-    }
+    const Attributes = { ...attributes, ...queueAttributes(fifo) }
     try {
       const { QueueUrl } = await call('sqs:CreateQueue', (options) =>
         sqs.createQueue({ QueueName, Attributes }, options),
@@ -53,7 +61,7 @@ export class Queues {
     }
   }
 
-  async attributesOf(QueueUrl: string): Promise<Partial<Record<string, string>>> {
+  async attributesOf(QueueUrl: string): Promise<Attributes> {
     const { sqs, call } = this.#parts
     const { Attributes = {} } = await call('sqs:GetQueueAttributes', (options) =>
       sqs.getQueueAttributes({ QueueUrl, AttributeNames: ['All'] }, options),
@@ -61,8 +69,25 @@ export class Queues {
     return Attributes
   }
 
+  async arnOf(QueueName: string): Promise<string | undefined> {
+    const url = await this.find(QueueName)
+    return url === undefined ? undefined : (await this.attributesOf(url))['QueueArn']
+  }
+
   async setAttributes(QueueUrl: string, Attributes: Record<string, string>): Promise<void> {
     const { sqs, call } = this.#parts
     await call('sqs:SetQueueAttributes', (options) => sqs.setQueueAttributes({ QueueUrl, Attributes }, options))
+  }
+
+  async remove(QueueUrl: string): Promise<void> {
+    const { sqs, call } = this.#parts
+    await call('sqs:DeleteQueue', (options) => sqs.deleteQueue({ QueueUrl }, options)).catch(unlessMissing)
+  }
+
+  /** Where it is otherwise than it would be made. */
+  differences(found: Attributes): readonly string[] {
+    return Object.entries(queueAttributes(this.#parts.fifo))
+      .filter(([name, value]) => found[name] !== value)
+      .map(([name, value]) => `has ${name} = ${found[name] ?? 'none'} instead of ${value}`)
   }
 }

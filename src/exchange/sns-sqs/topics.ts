@@ -2,7 +2,7 @@
 
 import type { Call } from './calls.ts'
 import type { SnsClient } from './driver.ts'
-import { invalidTransport, unlessMissing, unusable } from './failures.ts'
+import { unlessMissing, unusable } from './failures.ts'
 
 export interface TopicsParts {
   readonly sns: SnsClient
@@ -12,8 +12,15 @@ export interface TopicsParts {
   readonly topicsAt: string | undefined
 }
 
+interface Subscribed {
+  readonly SubscriptionArn?: string | undefined
+  readonly Endpoint?: string | undefined
+}
+
 export class Topics {
   readonly #parts: TopicsParts
+  /** An ARN says nothing but account, region and name, so it holds as long as there is such a topic. */
+  readonly #arns = new Map<string, string>()
 
   constructor(parts: TopicsParts) {
     this.#parts = parts
@@ -24,7 +31,8 @@ export class Topics {
     const { sns, call, fifo } = this.#parts
     const request = { Name: name, Attributes: fifo ? { FifoTopic: 'true' } : {} }
     try {
-      return (await call('sns:CreateTopic', (options) => sns.createTopic(request, options))).TopicArn
+      const { TopicArn } = await call('sns:CreateTopic', (options) => sns.createTopic(request, options))
+      return this.#noted(name, TopicArn)
     } catch (error) {
       // It is there with attributes of somebody else's choice, which is as good.
       if (/already exists/i.test(String(error))) return this.find(name)
@@ -32,7 +40,22 @@ export class Topics {
     }
   }
 
+  /** The ARN of a topic that was made or found before, or is there now. */
+  async arnOf(name: string): Promise<string | undefined> {
+    return this.#arns.get(name) ?? this.find(name)
+  }
+
   async find(name: string): Promise<string | undefined> {
+    return this.#noted(name, await this.#find(name))
+  }
+
+  #noted(name: string, arn: string | undefined): string | undefined {
+    if (arn === undefined) this.#arns.delete(name)
+    else this.#arns.set(name, arn)
+    return arn
+  }
+
+  async #find(name: string): Promise<string | undefined> {
     const { sns, call, topicsAt } = this.#parts
     if (topicsAt !== undefined) {
       const TopicArn = `${topicsAt}:${name}`
@@ -58,34 +81,55 @@ export class Topics {
     })
   }
 
+  async remove(TopicArn: string): Promise<void> {
+    const { sns, call } = this.#parts
+    await call('sns:DeleteTopic', (options) => sns.deleteTopic({ TopicArn }, options))
+  }
+
+  async unsubscribe(SubscriptionArn: string): Promise<void> {
+    const { sns, call } = this.#parts
+    await call('sns:Unsubscribe', (options) => sns.unsubscribe({ SubscriptionArn }, options)).catch(unlessMissing)
+  }
+
   /** The ARN of a queue's subscription. */
   async subscriptionOf(TopicArn: string, queueArn: string): Promise<string | undefined> {
+    // One that waits for its confirmation has no ARN yet.
+    for await (const { Endpoint, SubscriptionArn } of this.#subscriptions(TopicArn))
+      if (Endpoint === queueArn && SubscriptionArn?.startsWith('arn:') === true) return SubscriptionArn
+    return undefined
+  }
+
+  /** Of all who are subscribed. */
+  async endpointsOf(TopicArn: string): Promise<readonly string[]> {
+    const endpoints: string[] = []
+    for await (const { Endpoint = 'somebody' } of this.#subscriptions(TopicArn)) endpoints.push(Endpoint)
+    return endpoints
+  }
+
+  async *#subscriptions(TopicArn: string): AsyncGenerator<Subscribed> {
     const { sns, call } = this.#parts
     for (let token: string | undefined; ; ) {
       const page = { TopicArn, NextToken: token }
       const { Subscriptions = [], NextToken } = await call('sns:ListSubscriptionsByTopic', (options) =>
         sns.listSubscriptionsByTopic(page, options),
       )
-      // One that waits for its confirmation has no ARN yet.
-      const found = Subscriptions.find(
-        ({ Endpoint, SubscriptionArn }) => Endpoint === queueArn && SubscriptionArn?.startsWith('arn:'),
-      )
-      if (found !== undefined || NextToken === undefined || NextToken === '') return found?.SubscriptionArn
+      yield* Subscriptions
+      if (NextToken === undefined || NextToken === '') return
       token = NextToken
     }
   }
 
-  /** One that somebody else made may bring something else, or less. @throws PABAL_TRANSPORT_INVALID */
-  async checkSubscription(SubscriptionArn: string, queueArn: string): Promise<void> {
+  /** Why a subscription that somebody else made is of no use: it may bring something else, or less. */
+  async unfit(SubscriptionArn: string): Promise<readonly string[]> {
     const { sns, call } = this.#parts
     const { Attributes = {} } = await call('sns:GetSubscriptionAttributes', (options) =>
       sns.getSubscriptionAttributes({ SubscriptionArn }, options),
     )
-    if (Attributes['RawMessageDelivery'] !== 'true')
-      throw invalidTransport(`the subscription ${SubscriptionArn} of ${queueArn} needs RawMessageDelivery = true`)
-    // What is filtered out would look lost, and its key would wait for it.
     const filter = Attributes['FilterPolicy'] ?? ''
-    if (filter !== '' && filter !== '{}')
-      throw invalidTransport(`the subscription ${SubscriptionArn} of ${queueArn} must have no filter policy`)
+    return [
+      ...(Attributes['RawMessageDelivery'] === 'true' ? [] : ['needs RawMessageDelivery = true']),
+      // What is filtered out would look lost, and its key would wait for it.
+      ...(filter === '' || filter === '{}' ? [] : ['must have no filter policy']),
+    ]
   }
 }

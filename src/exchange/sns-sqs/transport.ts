@@ -1,16 +1,19 @@
 /** The transport over SNS and SQS: a topic of each context that publishes, a queue of each context that receives from it. */
 
 import { PabalError } from '../../core/errors.ts'
-import type { Channel, OpenTransport, Take, Traits, Transport, TransportOptions } from '../transport.ts'
+import type { Resource } from '../resource.ts'
+import { provide } from '../topology.ts'
+import type { Channel, Needs, OpenTransport, Take, Traits, Transport, TransportOptions } from '../transport.ts'
 import { callsWithin } from './calls.ts'
 import type { SnsClient, SqsClient } from './driver.ts'
 import { bytesMax } from './message.ts'
 import { namesWith } from './names.ts'
-import { Provision } from './provision.ts'
+import { resourcesOf } from './provision.ts'
 import { Publisher } from './publisher.ts'
 import { Queue } from './queue.ts'
 import { Queues } from './queues.ts'
 import { QueueReceiving } from './receiving.ts'
+import { terraformOf } from './terraform.ts'
 import { Topics } from './topics.ts'
 
 export interface SnsSqsTransportOptions {
@@ -58,6 +61,7 @@ export const snsSqsTransport = (options: SnsSqsTransportOptions): Transport => {
     name: 'sns-sqs',
     traits,
     open: async (opened) => open({ ...options, fifo }, traits, names, opened),
+    terraform: (needs) => terraformOf(names, fifo, needs),
   }
 }
 
@@ -70,29 +74,44 @@ const open = (
   const { sns, sqs, fifo, provision = true, topicsAt } = options
   const { inFlight, polls, waitMs, visibilityMs, requestTimeoutMs } = withDefaults(options)
   const call = callsWithin(environment, requestTimeoutMs)
-  const provisioned = new Provision({
-    topics: new Topics({ sns, call, fifo, topicsAt }),
-    queues: new Queues({ sqs, call, fifo }),
-    names,
-    provision,
-  })
-  const topics = new Map<string, Promise<string>>()
+  const topics = new Topics({ sns, call, fifo, topicsAt })
+  const queues = new Queues({ sqs, call, fifo })
+  const resources = (needs: Needs): readonly Resource[] => resourcesOf({ topics, queues, names }, needs)
+  const ready = (needs: Partial<Needs>): Promise<void> =>
+    provide('SNS and SQS', resources({ publishes: [], receives: [], ...needs }), provision)
+  const provided = new Map<string, Promise<string>>()
   const topicOf = (context: string): Promise<string> => {
-    const known = topics.get(context)
+    const known = provided.get(context)
     if (known !== undefined) return known
-    const found = provisioned.topic(context)
-    topics.set(context, found)
-    found.catch(() => topics.delete(context))
+    const found = ready({ publishes: [{ context }] }).then(async () => (await topics.arnOf(names.topic(context)))!)
+    provided.set(context, found)
+    found.catch(() => provided.delete(context))
     return found
   }
   const publisher = new Publisher({ sns, call, traits, fifo, inFlight, topicOf })
   const receivings = new Set<QueueReceiving>()
 
-  const receive = async ({ context }: Channel, subscriber: string, take: Take): Promise<QueueReceiving> => {
-    const queues = await provisioned.subscription(context, subscriber)
+  const receive = async (channel: Channel, subscriber: string, take: Take): Promise<QueueReceiving> => {
+    const { context } = channel
+    await ready({ receives: [{ channel, subscriber }] })
+    const urlOf = async (name: string): Promise<string> => (await queues.find(name))!
+    const [queueUrl, refusedUrl] = await Promise.all([
+      urlOf(names.queue(context, subscriber)),
+      urlOf(names.refused(context, subscriber)),
+    ])
     const ended = new AbortController()
     const { signal } = ended
-    const queue = new Queue({ sqs, call, queues, fifo, visibilityMs, waitMs, environment, warn, ended: signal })
+    const queue = new Queue({
+      sqs,
+      call,
+      queues: { queueUrl, refusedUrl },
+      fifo,
+      visibilityMs,
+      waitMs,
+      environment,
+      warn,
+      ended: signal,
+    })
     const what = `what '${subscriber}' receives from '${context}'`
     const receiving = new QueueReceiving({ queue, ended, take, polls, waitMs, environment, what, warn })
     receivings.add(receiving)
@@ -101,6 +120,7 @@ const open = (
   return {
     publish: (channel, messages, signal) => publisher.publish(channel, messages, signal),
     receive,
+    resources,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([...receivings].map((receiving) => receiving[Symbol.asyncDispose]()))
     },

@@ -1,0 +1,40 @@
+import { expect, test } from 'vitest'
+import { namesWith } from './names.ts'
+import { terraformOf } from './terraform.ts'
+
+const ordering = { context: 'ordering' }
+
+test('standard queues have no arguments of FIFO, names have the prefix and labels do not', () => {
+  const { data, resource } = terraformOf(namesWith('test-', false), false, {
+    publishes: [{ context: 'billing' }],
+    receives: [{ channel: ordering, subscriber: 'shipping' }],
+  })
+  expect(resource['aws_sns_topic']).toEqual({ 'pabal-billing': { name: 'test-pabal-billing' } })
+  expect(data).toEqual({ aws_sns_topic: { 'pabal-ordering': { name: 'test-pabal-ordering' } } })
+  expect(resource['aws_sqs_queue']!['pabal-ordering-shipping-refused']).toEqual({
+    name: 'test-pabal-ordering-shipping-refused',
+    message_retention_seconds: 1_209_600,
+  })
+})
+
+test('every reference is to something that is there', () => {
+  const terraform = terraformOf(namesWith('', true), true, {
+    publishes: [{ context: 'billing' }],
+    receives: ['shipping', 'delivery', 'x_1'].map((subscriber) => ({ channel: ordering, subscriber })),
+  })
+  const there = [
+    ...Object.entries(terraform.resource).flatMap(([type, blocks]) =>
+      Object.keys(blocks).map((label) => `${type}.${label}`),
+    ),
+    ...Object.entries(terraform.data ?? {}).flatMap(([type, blocks]) =>
+      Object.keys(blocks).map((label) => `data.${type}.${label}`),
+    ),
+  ]
+  const references = [...JSON.stringify(terraform).matchAll(/\$\{([^}]+)\.(?:arn|id)\}/g)].map(([, name]) => name)
+  expect(references.length).toBeGreaterThan(10)
+  expect(references.filter((name) => !there.includes(name!))).toEqual([])
+  const depended = Object.values(terraform.resource['aws_sns_topic_subscription']!).flatMap(
+    (block) => block['depends_on'] as string[],
+  )
+  expect(depended.filter((name) => !there.includes(name))).toEqual([])
+})
