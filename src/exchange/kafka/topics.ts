@@ -141,7 +141,11 @@ export class Topics {
   async #look({ name, partitions, ofEvents }: Needed): Promise<Found | undefined> {
     const found = await this.#find(name)
     if (found === undefined) return undefined
-    const configured = await this.#configured(name)
+    const configured = await this.#configured(name).catch((error: unknown) => {
+      // Just deleted: who is asked for its partitions knows it for a moment longer than who is asked for its settings.
+      if (!isUnknownTopic(error)) throw error
+    })
+    if (configured === undefined) return undefined
     const most = Number(configured.get('max.message.bytes') ?? Infinity)
     const { messageBytes } = this.#settings
     const isCompacted = ofEvents && configured.get('cleanup.policy')?.includes('compact') === true
