@@ -134,7 +134,11 @@ describe.each(brokers)('$name', (of: TopologyBroker) => {
         const all = needs === 'producer' ? producer : receivedBy('shipping')
         await applySteps(of.name, resources(all))
         await change(broker, prefix)
-        const steps = await planSteps(resources(all))
+        // A broker may take a moment to know it itself.
+        const steps = await eventually('the plan shows it', async () => {
+          const found = await planSteps(resources(all))
+          return found.length > 0 && found
+        })
         expect(steps).toMatchObject([{ action }])
         expect(steps[0]!.details.join()).toMatch(detail)
         if (outcome === 'mended') {
