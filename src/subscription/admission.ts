@@ -41,11 +41,16 @@ export class Admissions {
     this.#heads = new Map(heads)
   }
 
+  /**
+   * In a transaction the heads are locked to its end: they may be moved from another source too, while a context is on its way
+   * from one exchange to another.
+   */
   static async open(
     parts: SubscriptionParts,
     share: Share,
     session: Session,
     events: readonly EventRecord[],
+    { lock = true }: { readonly lock?: boolean } = {},
   ): Promise<Admissions> {
     const { spec, source, runtime } = parts
     const { parking, inbox } = runtime.contextStore
@@ -55,7 +60,7 @@ export class Admissions {
       parts,
       share,
       await parking.parkedOf(session, spec.name, source.name, keys),
-      stream === undefined ? new Map() : await inbox.heads(session, stream, keys),
+      stream === undefined ? new Map() : await inbox.heads(session, stream, keys, { lock }),
     )
   }
 

@@ -205,7 +205,7 @@ class ExternalBatch {
   async run(): Promise<BatchResult> {
     const { runtime } = this.#parts
     const admissions = await runtime.database.read(async (session) => {
-      const open = await Admissions.open(this.#parts, this.#share, session, this.#events)
+      const open = await Admissions.open(this.#parts, this.#share, session, this.#events, { lock: false })
       const found: Admission[] = []
       for (const event of this.#events) {
         const admission = await open.admit(event)

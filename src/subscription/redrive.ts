@@ -151,13 +151,14 @@ const verdictOn = async (
   share: Share,
   row: ParkedKey,
   event: EventRecord,
+  { lock = false }: { readonly lock?: boolean } = {},
 ): Promise<ReturnType<typeof judge>> => {
   const { database, contextStore } = parts.runtime
   const stream = streamOf(parts)
   // A person has taken the producer's history as it is now.
   if (stream === undefined || (row.error.code === 'PABAL_KEY_DIVERGED' && event.sequence === row.sequence))
     return 'apply'
-  const heads = await readIn(database, (session) => contextStore.inbox.heads(session, stream, [event.key]))
+  const heads = await readIn(database, (session) => contextStore.inbox.heads(session, stream, [event.key], { lock }))
   const head = heads.get(event.key)
   if (head !== undefined && head.incarnation !== share.incarnation && !(await isSameHistory(parts, head, event)))
     return 'diverged'
@@ -192,7 +193,7 @@ const inOrder = async (
     // What is missing keeps its place, so that it is read when it is there.
     const from = done.sequence + 1
     done = event
-    const verdict = await verdictOn(parts, share, row, event)
+    const verdict = await verdictOn(parts, share, row, event, { lock: true })
     if (verdict === 'duplicate') continue
     const first = index === 0
     const attempts = first ? row.attempts + 1 : 1

@@ -38,7 +38,7 @@ const furtherOn = async (parts: SubscriptionParts, share: Share): Promise<readon
   }
   const candidates = [...next.values()].filter(({ key }) => !breaker.hasFailed(key))
   return runtime.database.read(async (session) => {
-    const admissions = await Admissions.open(parts, share, session, candidates)
+    const admissions = await Admissions.open(parts, share, session, candidates, { lock: false })
     const found: EventRecord[] = []
     for (const event of candidates) if ((await admissions.admit(event)).kind === 'handle') found.push(event)
     return found

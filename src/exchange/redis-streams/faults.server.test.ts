@@ -28,7 +28,7 @@ const behindProxy = async () => {
 }
 
 const missing = missingRedis()
-describe.skipIf(missing)(titled('the transport over Redis Streams, under faults', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('the transport over Redis Streams, under faults', missing), () => {
   test('what is published is told when the server has it, not before', async () => {
     const { proxy, through, redis } = await behindProxy()
     const { open } = await opened(through, { timeoutMs: 10_000 })

@@ -43,7 +43,7 @@ const reading = async (url: string, take: Take, reader: string): Promise<void> =
 }
 
 const missing = missingRedis()
-describe.skipIf(missing)(titled('two processes of a subscriber over Redis Streams', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('two processes of a subscriber over Redis Streams', missing), () => {
   test.each([
     ['by one reader key keep the order', ['one', 'one'], upTo(40)],
     ['by a key each break it', ['one', 'two'], [...upTo(40).slice(10), ...upTo(10)]],

@@ -92,7 +92,7 @@ for (const version of [14, 18] as const) {
   })
 }
 
-describe.skipIf(missing)(titled('the doctor on Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('the doctor on Postgres', missing), () => {
   test.each([
     ['130011', 'problem', 'older than 14'],
     ['190001', 'warning', 'newer than any'],
@@ -162,7 +162,7 @@ describe.skipIf(missing)(titled('the doctor on Postgres', missing), { retry: 2 }
   })
 })
 
-describe.skipIf(missing)(titled('who stands in the way', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('who stands in the way', missing), () => {
   let server: PostgresServer
   beforeAll(async () => {
     server = await startPostgres()
@@ -289,7 +289,7 @@ describe.skipIf(missing)(titled('who stands in the way', missing), { retry: 2 },
   })
 })
 
-describe.skipIf(missing)(titled('a log that is not as it should be', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a log that is not as it should be', missing), () => {
   test('partitions that are missing, few, or a default', async () => {
     const { process, doctor, sql } = await opened()
     const open = await process()
@@ -367,7 +367,7 @@ describe.skipIf(missing)(titled('a log that is not as it should be', missing), {
 })
 
 const missingPooler = missing ?? missingPgBouncer()
-describe.skipIf(missingPooler)(titled('a pooler in between', missingPooler), { retry: 2 }, () => {
+describe.skipIf(missingPooler)(titled('a pooler in between', missingPooler), () => {
   test('is told of, and what it costs', async () => {
     const { process, doctor, url } = await opened()
     await process()
@@ -391,7 +391,7 @@ describe.skipIf(missingPooler)(titled('a pooler in between', missingPooler), { r
   })
 })
 
-describe.skipIf(missing)(titled('pabal doctor', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('pabal doctor', missing), () => {
   const root = process.cwd()
   const configuration = (url: string): string => `
     import { createApp, defineContext, defineEvent } from ${JSON.stringify(`${root}/src/index.ts`)}

@@ -96,7 +96,7 @@ const idle = async (
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('an idle app on Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('an idle app on Postgres', missing), () => {
   test.each([
     [1, 1],
     [1, 3],
@@ -148,7 +148,7 @@ describe.skipIf(missing)(titled('an idle app on Postgres', missing), { retry: 2 
 })
 
 const missingPooler = missing ?? missingPgBouncer()
-describe.skipIf(missingPooler)(titled('an idle app behind a pooler', missingPooler), { retry: 2 }, () => {
+describe.skipIf(missingPooler)(titled('an idle app behind a pooler', missingPooler), () => {
   test('asks fewer than 90 times a minute and process', async () => {
     const { url } = await testDatabase()
     const bouncer = await startPgBouncer(url)

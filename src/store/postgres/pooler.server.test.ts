@@ -17,7 +17,7 @@ import { poolerOf } from './pooler.ts'
 
 const missing = missingPostgres() ?? missingPgBouncer()
 
-describe.skipIf(missing)(titled('behind a pooler', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('behind a pooler', missing), () => {
   let bouncer: PgBouncer
   beforeAll(async () => {
     bouncer = await startPgBouncer((await sharedServer()).url())

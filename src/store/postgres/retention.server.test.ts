@@ -88,7 +88,7 @@ const fill = async (
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('retention on Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('retention on Postgres', missing), () => {
   test('drops the partitions of which everything is hidden, oldest first, and none that is written to', async () => {
     const small = await smallLog()
     const process = await small.process()
@@ -191,7 +191,7 @@ describe.skipIf(missing)(titled('retention on Postgres', missing), { retry: 2 },
 const Placed = defineEvent('ordering.order-placed', { schema: z.object({ id: z.string() }), key: ({ id }) => id })
 const ordering = defineContext('ordering', { store: postgres, events: [Placed] })
 
-describe.skipIf(missing)(titled('partitions that somebody needs', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('partitions that somebody needs', missing), () => {
   /** An app over a log of small partitions, which keeps its events for no time at all. */
   const retained = async () => {
     const small = await smallLog()
@@ -287,7 +287,7 @@ describe.skipIf(missing)(titled('partitions that somebody needs', missing), { re
   })
 })
 
-describe.skipIf(missing)(titled('whoever appends and reads while partitions go', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('whoever appends and reads while partitions go', missing), () => {
   /** A transaction that has appended and stays open. */
   const appender = async (pool: Pool): Promise<() => Promise<void>> => {
     const client = await pool.connect()
@@ -405,7 +405,7 @@ describe.skipIf(missing)(titled('whoever appends and reads while partitions go',
   })
 })
 
-describe.skipIf(missing)(titled('partitions made by several processes at once', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('partitions made by several processes at once', missing), () => {
   test('are made once, and nobody fails', async () => {
     const small = await smallLog()
     const pool = small.pool({ max: 12 })

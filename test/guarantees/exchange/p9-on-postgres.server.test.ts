@@ -1,11 +1,11 @@
 /** P9 On Postgres, where several processes receive for one context at the same time: heads are locked, so a key has one of them. */
 
-import { createApp, defineContext, defineEvent, definePublicEvent, publish } from 'pabal'
+import { type App, type Bound, createApp, defineContext, defineEvent, definePublicEvent, publish } from 'pabal'
 import { postgres } from 'pabal/postgres'
 import { Pool } from 'pg'
 import { describe, expect, onTestFailed, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
-import { over } from '../../../src/exchange/exchange.ts'
+import { type CarriedOptions, over } from '../../../src/exchange/exchange.ts'
 import { NastyBroker } from '../../../src/testing/nasty-transport.ts'
 import { eventually } from '../../support/eventually.ts'
 import { missingPostgres, testDatabase } from '../../support/postgres.ts'
@@ -27,50 +27,69 @@ const openShipment = shipping.consume(OrderPlacedV1, 'open-shipment', ({ id, key
   tx.query('INSERT INTO ledger (event_id, key, sequence) VALUES ($1, $2, $3)', [id, of, sequence]),
 )
 
+const withPool = (url: string): Pool => {
+  const made = new Pool({ connectionString: url, max: 6 })
+  onTestFinished(() => void made.end())
+  return made
+}
+const started = async (app: App): Promise<App> => {
+  onTestFinished(() => app.stop({ graceMs: 100 }))
+  await app.start()
+  return app
+}
+
+const bench = async () => {
+  const seed = Number(process.env['PABAL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+  onTestFailed(() => console.error(`the faults were chosen with PABAL_SEED=${seed}`))
+  const broker = new NastyBroker({ random: seeded(seed) })
+  const { url, sql } = await testDatabase()
+  await sql('CREATE TABLE ledger (n bigserial PRIMARY KEY, event_id text, key text, sequence integer)')
+  const app = (contexts: readonly Bound[], options: CarriedOptions = {}): App =>
+    createApp({ onWarning: () => {}, leaseMs: 1_000, exchange: over(broker.transport, options), contexts })
+  const orderingPart = () => ordering.with({ store: postgres(withPool(url)) })
+  const shippingPart = () => shipping.with({ store: postgres(withPool(url)), handlers: [openShipment] })
+  const ledger = () =>
+    sql<{ event_id: string; key: string; sequence: number }>('SELECT event_id, key, sequence FROM ledger ORDER BY n')
+  return {
+    producer: () => app([orderingPart()]),
+    consumer: () => app([shippingPart()], { from: { ordering: [OrderPlacedV1] } }),
+    /** Both, where the consumer reads the producer's log itself. */
+    monolith: () => app([orderingPart(), shippingPart()]),
+    place: async (at: App, orders: Awaited<ReturnType<typeof realOrders>>): Promise<void> => {
+      for (let from = 0; from < orders.length; from += 20)
+        await at.context(ordering).transaction(({ raise }) => {
+          for (const order of orders.slice(from, from + 20)) raise(OrderPlaced, order)
+        })
+    },
+    whole: async (count: number): Promise<void> => {
+      await eventually('all are shipped', async () => (await ledger()).length >= count, 60_000)
+      const log = await sql<{ id: string; key: string; sequence: number }>(
+        'SELECT event_id AS id, key, sequence::integer FROM pabal_ordering.event ORDER BY pabal_ordering.event.id',
+      )
+      expect(violations(await ledger(), log as never)).toEqual(none)
+      expect(await sql('SELECT * FROM pabal_shipping.early')).toEqual([])
+    },
+  }
+}
+
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('several receivers of one context on Postgres', missing), { retry: 2 }, () => {
-  test('lose nothing, double nothing, and keep order', { timeout: 90_000 }, async () => {
-    const seed = Number(process.env['PABAL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-    onTestFailed(() => console.error(`the faults were chosen with PABAL_SEED=${seed}`))
-    const broker = new NastyBroker({ random: seeded(seed) })
-    const { url, sql } = await testDatabase()
-    await sql('CREATE TABLE ledger (n bigserial PRIMARY KEY, event_id text, key text, sequence integer)')
-    const pool = (): Pool => {
-      const made = new Pool({ connectionString: url, max: 6 })
-      onTestFinished(() => void made.end())
-      return made
-    }
-    const started = async (app: ReturnType<typeof createApp>) => {
-      onTestFinished(() => app.stop({ graceMs: 100 }))
-      await app.start()
-      return app
-    }
-    const consumer = () =>
-      createApp({
-        onWarning: () => {},
-        exchange: over(broker.transport, { from: { ordering: [OrderPlacedV1] } }),
-        contexts: [shipping.with({ store: postgres(pool()), handlers: [openShipment] })],
-      })
-    const producer = await started(
-      createApp({
-        onWarning: () => {},
-        exchange: over(broker.transport),
-        contexts: [ordering.with({ store: postgres(pool()) })],
-      }),
-    )
+describe.skipIf(missing)(titled('on Postgres', missing), { timeout: 90_000 }, () => {
+  test('several receivers of one context lose nothing, double nothing, and keep order', async () => {
+    const { producer, consumer, place, whole } = await bench()
+    const sending = await started(producer())
     await Promise.all([started(consumer()), started(consumer()), started(consumer())])
-    const orders = await realOrders(800)
-    for (let at = 0; at < orders.length; at += 20)
-      await producer.context(ordering).transaction(({ raise }) => {
-        for (const order of orders.slice(at, at + 20)) raise(OrderPlaced, order)
-      })
-    const ledger = () =>
-      sql<{ event_id: string; key: string; sequence: number }>('SELECT event_id, key, sequence FROM ledger ORDER BY n')
-    await eventually('all are shipped', async () => (await ledger()).length >= orders.length, 60_000)
-    const log = await sql<{ id: string; key: string; sequence: number }>(
-      'SELECT event_id AS id, key, sequence::integer FROM pabal_ordering.event ORDER BY pabal_ordering.event.id',
-    )
-    expect(violations(await ledger(), log as never)).toEqual(none)
-    expect(await sql('SELECT * FROM pabal_shipping.early')).toEqual([])
+    await place(sending, await realOrders(800))
+    await whole(800)
+  })
+
+  // One handler, two cursors: on the producer's log, and on what was received.
+  test('a context that moves out, and still runs where it was, applies nothing twice', async () => {
+    const { monolith, consumer, place, whole } = await bench()
+    const sending = await started(monolith())
+    await started(consumer())
+    await place(sending, await realOrders(800))
+    await whole(800)
+    await sending.settle()
+    await whole(800)
   })
 })

@@ -182,7 +182,7 @@ const traffic = (world: World, more: (placed: number) => boolean) => {
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('workers on Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('workers on Postgres', missing), () => {
   let server: PostgresServer
   beforeAll(async () => {
     server = await startPostgres()

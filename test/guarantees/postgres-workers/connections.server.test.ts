@@ -54,7 +54,7 @@ const states = async ({ ordering: { sql } }: World): Promise<string[]> =>
 const order: Order = { orderId: '17850', n: 1 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('connections to Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('connections to Postgres', missing), () => {
   test('one that is ended in the moment in which it is there ends nobody', async () => {
     const world = await testWorld()
     const { proxy, pool } = await proxyTo(world.ordering)

@@ -22,7 +22,7 @@ const between = async (world: World) => {
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a network between processes and Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a network between processes and Postgres', missing), () => {
   const timeout = { timeout: 60_000 }
 
   test.each(['is held', 'swallows replies'])(

@@ -76,7 +76,7 @@ const expectNothingSkipped = async (world: World, kept: number, lost: readonly S
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a Postgres server that is put back to an older copy', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a Postgres server that is put back to an older copy', missing), () => {
   /** It goes back in time; the other one does not. */
   let server: PostgresServer
   let elsewhere: PostgresServer

@@ -41,7 +41,7 @@ const backlog = async (world: World, from: number, to: number): Promise<void> =>
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a backlog on Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a backlog on Postgres', missing), () => {
   const timeout = { timeout: 120_000 }
 
   test('is shared by three processes, and by two when one of them is killed', timeout, async () => {

@@ -22,7 +22,7 @@ const leasedUntil = async ({ ordering: { sql } }: World): Promise<number> =>
   (await sql<{ until: number }>('SELECT max(until_ms)::float8 AS until FROM pabal_ordering.cursor'))[0]!.until
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('lanes on Postgres', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('lanes on Postgres', missing), () => {
   const timeout = { timeout: 60_000 }
 
   test('those of a killed process are taken over at once, however long its leases are', timeout, async () => {

@@ -19,7 +19,7 @@ import {
 } from './workload.ts'
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('several keys in one unit', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('several keys in one unit', missing), () => {
   test('locked in opposite order by two units, in savepoints: one is run again, both are done once', async () => {
     const database = await testDatabase()
     await database.sql(`ALTER DATABASE ${database.name} SET deadlock_timeout = '20ms'`)

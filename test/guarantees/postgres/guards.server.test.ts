@@ -74,13 +74,13 @@ const firstFault = async (options: RigOptions): Promise<unknown> => {
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('without', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('without', missing), () => {
   test.each(bySchedules)('%s, schedules lose events or their order', { timeout: 60_000 }, async (_, options) => {
     expect(await firstFault(options)).toBeDefined()
   })
 })
 
-describe.skipIf(missing)(titled('the guard', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('the guard', missing), () => {
   const events = async (count: number): Promise<EventRecord[]> => {
     const orders = await ordersOf(5)
     return Array.from({ length: count }, () => orders.event())

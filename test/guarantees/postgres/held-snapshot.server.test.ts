@@ -18,7 +18,7 @@ const pagesOf = async (client: Client, sql: string): Promise<number> => {
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a snapshot that is held open', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a snapshot that is held open', missing), () => {
   test('stops neither ticks nor reads, nor makes them look at more', timeout, async () => {
     const database = await testDatabase(await testServer())
     const process = await openProcess(database)

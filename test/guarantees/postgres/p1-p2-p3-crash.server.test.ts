@@ -117,7 +117,7 @@ const expectSound = async (database: TestDatabase, { processes, followers }: Loa
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('the log is what has committed', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('the log is what has committed', missing), () => {
   test('when the server crashes and recovers under load', timeout, async () => {
     const chance = testChance()
     const server = await testServer()

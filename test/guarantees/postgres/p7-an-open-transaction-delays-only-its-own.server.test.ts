@@ -26,7 +26,7 @@ beforeAll(async () => {
 })
 afterAll(() => server?.[Symbol.asyncDispose]())
 
-describe.skipIf(missing)(titled('an open transaction', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('an open transaction', missing), () => {
   test('of another database, of other tables, or one that was prepared and forgotten, delays nothing', async () => {
     const [ours, others] = [await testDatabase(server), await testDatabase(server)]
     const process = await openProcess(ours)

@@ -83,7 +83,7 @@ const restored = async () => {
   return { target, orders, seen, incarnation, committed: [...placed, ...idsOf(late)] }
 }
 
-describe.skipIf(missing)(titled('a log that was restored on a younger server', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a log that was restored on a younger server', missing), () => {
   test.each(['the server', 'its transaction ids'])('is known by %s, and is numbered once', async (how) => {
     const { target, orders, seen, incarnation, committed } = await restored()
     if (how !== 'the server')
@@ -165,7 +165,7 @@ const poolTo = (url: string) => (config?: PoolConfig) => {
   return pool
 }
 
-describe.skipIf(missing)(titled('a log whose server has a new timeline', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a log whose server has a new timeline', missing), () => {
   /** A log, on a server that was stopped. */
   let server: PostgresServer
   let name: string

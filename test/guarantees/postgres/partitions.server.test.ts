@@ -20,7 +20,7 @@ import {
 } from './workload.ts'
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('partitions', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('partitions', missing), () => {
   test('are attached without waiting for an open appender and an open reader, and without making them wait', async () => {
     const rig = await Rig.create(await testDatabase(), { sizes: { events: 50, positions: 50, ahead: 3 } })
     const [appender, reader, other] = [await rig.connect(), await rig.connect(), await rig.connect()]

@@ -17,7 +17,7 @@ import { faultsOf, Follower, idsOf, none, openProcess, type Orders, ordersOf } f
 const manyOf = (orders: Orders, count: number): EventRecord[] => Array.from({ length: count }, () => orders.event())
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a backlog of more than one tick numbers', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a backlog of more than one tick numbers', missing), () => {
   test('is numbered in parts and in order, with commits in between and a transaction open from before', async () => {
     const rig = await Rig.create(await testDatabase())
     const [long, short] = [await rig.connect(), await rig.connect()]

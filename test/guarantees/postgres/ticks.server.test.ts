@@ -40,7 +40,7 @@ const restless = `
   }`
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('a tick', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a tick', missing), () => {
   test('of a transaction that has appended is refused', async () => {
     const rig = await Rig.create(await testDatabase())
     const client = await rig.connect()

@@ -46,6 +46,6 @@ const harness: StoreHarness = {
   },
 }
 
-describe.skipIf(missing)(titled('Postgres 14', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('Postgres 14', missing), () => {
   test.each(appendRules)('$name', ({ run }) => run(harness))
 })

@@ -100,7 +100,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
 
 const missing = missingPostgres()
 
-describe.skipIf(missing)(titled('capture of legacy tables', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('capture of legacy tables', missing), () => {
   test('what happened to real orders becomes events, and what only changed does not', async () => {
     const shop = await world()
     await shop.capture().start()
@@ -428,7 +428,7 @@ describe.skipIf(missing)(titled('capture of legacy tables', missing), { retry: 2
   })
 })
 
-describe.skipIf(missing)(titled('a capture that is interrupted', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a capture that is interrupted', missing), () => {
   const child = (shop: World, mode: string) =>
     startChild(
       {
@@ -573,7 +573,7 @@ describe.skipIf(missing)(titled('a capture that is interrupted', missing), { ret
   })
 })
 
-describe.skipIf(missing)(titled('changes that may be missing', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('changes that may be missing', missing), () => {
   /** Captures one order, and stops. */
   const captured = async (options?: PostgresOptions): Promise<[World, Capture]> => {
     const shop = await world(options)
@@ -743,7 +743,7 @@ describe.skipIf(missing)(titled('changes that may be missing', missing), { retry
   })
 })
 
-describe.skipIf(missing)(titled('a server that gives no changes', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('a server that gives no changes', missing), () => {
   test('because its wal_level is not logical is refused, with one clear error', async () => {
     const shop = await world({ settings: { wal_level: 'replica' } })
     const error = await failure(shop.capture().start())
@@ -791,7 +791,7 @@ describe.skipIf(missing)(titled('a server that gives no changes', missing), { re
 
 const missingOldest = missingPostgres(14)
 
-describe.skipIf(missingOldest)(titled('on Postgres 14', missingOldest), { retry: 2 }, () => {
+describe.skipIf(missingOldest)(titled('on Postgres 14', missingOldest), () => {
   test('real orders are captured, and a publication that is dropped stops the capture', async () => {
     const shop = await world({ version: 14 })
     const orders = await legacyOrders(5)
@@ -810,7 +810,7 @@ describe.skipIf(missingOldest)(titled('on Postgres 14', missingOldest), { retry:
   })
 })
 
-describe.skipIf(missing)(titled('the slot of a capture', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('the slot of a capture', missing), () => {
   test('keeps no log while its tables are quiet and others are not', async () => {
     const shop = await world()
     await shop.capture().start()

@@ -139,7 +139,7 @@ const append = `
 
 const missing = missingPostgres()
 
-describe.skipIf(missing)(titled('wake-ups by logical replication', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('wake-ups by logical replication', missing), () => {
   test('events whose process has ended between COMMIT and tick get their positions at once', async () => {
     const [, database] = await start()
     // As behind a pooler, with a way around it.

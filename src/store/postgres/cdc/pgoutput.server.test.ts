@@ -78,7 +78,7 @@ const theirs = (message: Theirs.Message): Record<string, unknown> | undefined =>
 
 const missing = missingPostgres()
 
-describe.skipIf(missing)(titled('what pgoutput says', missing), { retry: 2 }, () => {
+describe.skipIf(missing)(titled('what pgoutput says', missing), () => {
   test('is read as the library reads it', async () => {
     const database = await testDatabase(await testServer())
     const pool = database.pool()
