@@ -165,7 +165,10 @@ const prepare = async (runtime: ContextRuntime, bound: Bound, warn: OpenOptions[
   const { database, contextStore, store, entries, facts, name } = runtime
   const { prepare: own } = bound['~pabal']
   if (own !== undefined)
-    await database.transaction((session) => own(store.tx(session) as never), { alone: `prepare ${name}` })
+    await database.transaction((session) => own(store.tx(session) as never), {
+      alone: `prepare ${name}`,
+      silentMs: Number.POSITIVE_INFINITY,
+    })
   const stored = await database.read((session) => contextStore.log.types(session))
   for (const { type, version } of stored) {
     if (isOperatorType(type) || facts.retired.includes(type)) continue

@@ -142,7 +142,10 @@ export class ContextRuntime {
   }
 
   /** A transaction of this context's database as a scope: flushed, committed, then told to whoever waits for it. */
-  async inTransaction<R>(fn: (scope: Scope) => Promise<R>, options?: TransactionOptions): Promise<R> {
+  async inTransaction<R>(
+    fn: (scope: Scope) => Promise<R>,
+    options: TransactionOptions = { silentMs: Number.POSITIVE_INFINITY },
+  ): Promise<R> {
     let scope: Scope | undefined
     try {
       const result = await this.database.transaction(async (session) => {

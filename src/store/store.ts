@@ -47,9 +47,15 @@ export interface OpenOptions {
 export interface TransactionOptions {
   /** Transactions with this name run one after the other, in whatever process. */
   readonly alone?: string
-  /** A process that is silent for so long inside of the transaction loses it. Default: as the database is set. */
+  /**
+   * A process that is silent for so long inside of the transaction loses it, since others may wait for what it has locked. Default
+   * 15,000 ms; `Infinity`: as the database is set, for code of the user's, which may wait for anything.
+   */
   readonly silentMs?: number
 }
+
+/** Of pabal's own transactions, in which nobody waits for anything else. */
+export const ownSilentMs = 15_000
 
 /** A log inside of a backup. */
 export interface BackedUpLog extends Head {

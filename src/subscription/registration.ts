@@ -10,23 +10,26 @@ export const register = async (parts: SubscriptionParts): Promise<number> => {
   const { database, contextStore } = runtime
   const known = await database.read((session) => contextStore.cursors.cursors(session, spec.name))
   const start = known.some((cursor) => cursor.source === source.name) ? undefined : await startOf(parts)
-  return database.transaction(async (session) => {
-    const { lanes } = await contextStore.cursors.register(session, {
-      name: spec.name,
-      effects: spec.effects,
-      lanes: spec.lanes ?? database.defaultLanes,
-      types: spec.definitions.map(({ type }) => type),
-    })
-    if (start === undefined) return lanes
-    for (let lane = 0; lane < lanes; lane++)
-      await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
-    const { producer, stream, branchOf } = source
-    if (stream !== undefined && branchOf !== undefined) {
-      const of = { consumer: spec.name, source: producer }
-      await contextStore.inbox.copy(session, { ...of, stream: branchOf }, { ...of, stream })
-    }
-    return lanes
-  })
+  return database.transaction(
+    async (session) => {
+      const { lanes } = await contextStore.cursors.register(session, {
+        name: spec.name,
+        effects: spec.effects,
+        lanes: spec.lanes ?? database.defaultLanes,
+        types: spec.definitions.map(({ type }) => type),
+      })
+      if (start === undefined) return lanes
+      for (let lane = 0; lane < lanes; lane++)
+        await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
+      const { producer, stream, branchOf } = source
+      if (stream !== undefined && branchOf !== undefined) {
+        const of = { consumer: spec.name, source: producer }
+        await contextStore.inbox.copy(session, { ...of, stream: branchOf }, { ...of, stream })
+      }
+      return lanes
+    },
+    { silentMs: parts.leaseMs },
+  )
 }
 
 const startOf = async ({ spec, source, runtime }: SubscriptionParts): Promise<Place> => {

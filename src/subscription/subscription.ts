@@ -364,12 +364,14 @@ export class Subscription {
   /** Opens or closes the breaker, and shows it to whoever looks at the database. */
   async #observe(result: BatchResult): Promise<void> {
     const { environment, database, contextStore } = this.#runtime
+    const { leaseMs: silentMs } = this.#parts
     if (result.breaks === undefined) {
       if (!this.#breakerShown || this.#parts.breaker.isOpen) return
       this.#breakerUntilMs = 0
       this.#breakerShown = false
-      await database.transaction((session) =>
-        contextStore.cursors.update(session, this.name, { breaker_until_ms: null, breaker_error: null }),
+      await database.transaction(
+        (session) => contextStore.cursors.update(session, this.name, { breaker_until_ms: null, breaker_error: null }),
+        { silentMs },
       )
       return
     }
@@ -377,11 +379,13 @@ export class Subscription {
     this.#breakerShown = true
     const failure = describeFailure(result.breaks)
     this.#warn(`'${this.name}' of '${this.context}': everything fails, held`, result.breaks)
-    await database.transaction((session) =>
-      contextStore.cursors.update(session, this.name, {
-        breaker_until_ms: this.#breakerUntilMs,
-        breaker_error: `${failure.name}: ${failure.message}`,
-      }),
+    await database.transaction(
+      (session) =>
+        contextStore.cursors.update(session, this.name, {
+          breaker_until_ms: this.#breakerUntilMs,
+          breaker_error: `${failure.name}: ${failure.message}`,
+        }),
+      { silentMs },
     )
   }
 

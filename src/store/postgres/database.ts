@@ -3,14 +3,15 @@
 import type { Awaitable } from '../../core/awaitable.ts'
 import { backoffMs, type Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
-import type {
-  ContextStore,
-  Database,
-  Description,
-  Finding,
-  OpenOptions,
-  Session,
-  TransactionOptions,
+import {
+  type ContextStore,
+  type Database,
+  type Description,
+  type Finding,
+  type OpenOptions,
+  type Session,
+  type TransactionOptions,
+  ownSilentMs,
 } from '../store.ts'
 import { checkWalLevel, type WakeUp, type WakeUps } from './cdc/logical-replication.ts'
 import { Forms, JoinedChannel, PoolChannel, PostgresSession, statement } from './connection.ts'
@@ -210,10 +211,13 @@ export class PostgresDatabase implements Database {
     }
   }
 
-  async #transaction<R>(fn: (session: Session) => Awaitable<R>, { silentMs, alone }: TransactionOptions): Promise<R> {
+  async #transaction<R>(
+    fn: (session: Session) => Awaitable<R>,
+    { silentMs = ownSilentMs, alone }: TransactionOptions,
+  ): Promise<R> {
     let channel: PoolChannel | undefined
     const begin =
-      silentMs === undefined
+      silentMs === Number.POSITIVE_INFINITY
         ? 'BEGIN'
         : `BEGIN; SET LOCAL lock_timeout = ${this.#lockTimeoutMs}; SET LOCAL idle_in_transaction_session_timeout = ${Math.max(1, Math.round(silentMs))}`
     const session = new PostgresSession('transaction', async () => (channel = await this.#connect()), begin)

@@ -5,6 +5,7 @@ import { type App, createApp } from 'pabal'
 import { fromPg, type PostgresOptions, postgres } from 'pabal/postgres'
 import type { PoolConfig } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { on, statement } from '../../../src/store/postgres/connection.ts'
 import { eventually, gate } from '../../support/eventually.ts'
 import { missingPostgres, testServer } from '../../support/postgres.ts'
 import { titled } from '../../support/require-server.ts'
@@ -79,6 +80,30 @@ describe.skipIf(missing)(titled('connections to Postgres', missing), () => {
     await expect(reading).rejects.toMatchObject({ code: 'PABAL_STORE_UNREACHABLE' })
     await context.read(({ tx }) => tx.query('SELECT 1'))
     await expectNothingOpen(world)
+  })
+
+  test('a process that falls silent loses a transaction of pabal, not one of the user', async () => {
+    const world = await testWorld()
+    const app = world.app()
+    const timeout = `SELECT current_setting('idle_in_transaction_session_timeout') AS set`
+    const { rows } = await app.context(ordering).transaction(({ tx }) => tx.query<{ set: string }>(timeout))
+    expect(rows).toEqual([{ set: '0' }])
+    const { database } = (await app['~pabal'].open()).runtimes.get('ordering')!
+    // Whoever is silent in it for longer has it ended, and what it has locked is free.
+    const bounded = (silentMs?: number) =>
+      database.transaction(
+        async (session) => {
+          const [[pid] = []] = await on(session).rows(statement('SELECT pg_backend_pid()'), [])
+          await on(session).rows(statement('SELECT pg_advisory_xact_lock(4711)'), [])
+          const isGone = async () => (await backends(world, `pid = ${Number(pid)}`)).length === 0
+          if (silentMs !== undefined) await eventually('the server has ended it', isGone)
+          return on(session).rows(statement(timeout), [])
+        },
+        silentMs === undefined ? {} : { silentMs },
+      )
+    expect(await bounded()).toEqual([['15s']])
+    await expect(bounded(100)).rejects.toMatchObject({ code: 'PABAL_ROLLED_BACK' })
+    await world.ordering.sql('SELECT pg_advisory_xact_lock(4711)')
   })
 
   test('idle ones may end at any time', async () => {

@@ -31,7 +31,7 @@ describe.skipIf(missing)(titled('a network between processes and Postgres', miss
     async (fault) => {
       const world = await testWorld()
       const { proxies, pools } = await between(world)
-      const options = { leaseMs: 1_000, queryTimeoutMs: 1_000 }
+      const options = { leaseMs: 1_000, queryTimeoutMs: 3_000 }
       const warnings: string[] = []
       const far = world.app({
         ...options,

@@ -75,7 +75,9 @@ describe.skipIf(missing)(titled('a backlog on Postgres', missing), () => {
     const alone = at[some - 1]! - at[0]!
     const together = at[shared + some - 1]! - at[shared]!
     console.info(`${some} events of 20 ms: ${alone} ms by one process, ${together} ms by two`)
-    expect(together / alone).toBeLessThan(0.75)
+    const by = (await world.ledger('ledger')).slice(shared).map(({ by: name }) => name)
+    for (const name of ['first', 'second'])
+      expect(by.filter((each) => each === name).length).toBeGreaterThan(by.length / 5)
     await expectWhole(world)
   })
 
@@ -100,12 +102,14 @@ describe.skipIf(missing)(titled('a backlog on Postgres', missing), () => {
         return cursors.release(...lane)
       },
     })
-    const owner = world.app({ lanes, store: (store) => withCursors(store, noting) })
+    // Long, so that a slow machine does not end a lease meanwhile.
+    const leaseMs = 600_000
+    const owner = world.app({ lanes, leaseMs, store: (store) => withCursors(store, noting) })
     await owner.start()
     await backlog(world, 0, 50)
     await settled(world)
     // Here is another one that could have its lanes, and finds nothing to do.
-    await world.worker('idle', options)
+    await world.worker('idle', { ...options, leaseMs })
     await backlog(world, 50, 51)
     await settled(world)
     expect(new Set(asked)).toEqual(new Set(['move']))
