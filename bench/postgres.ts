@@ -54,4 +54,4 @@ let about: string
 }
 const text = [about, ...tables.map(markdown)].join('\n\n')
 console.log(values.json ? json(tables) : text)
-if (values.write) writeReadme(text)
+if (values.write) writeReadme('bench:postgres', text)

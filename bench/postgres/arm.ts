@@ -15,6 +15,8 @@ export interface Arm {
   drain?(url: string, options: DrainOptions): Promise<Drain>
   /** True: a log, which each new consumer reads from its beginning. */
   readonly keeps?: boolean
+  /** True: how much a turn that was stopped has left is not known, so every turn has a whole backlog filled in. */
+  readonly refills?: boolean
   /** How long giving 1,000 committed events their places takes, in milliseconds. */
   tick?(url: string): Promise<number>
   /** In the consumer's process: handles what comes. */
@@ -26,7 +28,7 @@ export interface Appender extends AsyncDisposable {
   one?(order: Order): Promise<void>
   /** The row of the first order, and an event for each. */
   hundred?(orders: readonly Order[]): Promise<void>
-  /** Resolves when what was appended has its place, so that readers see it. */
+  /** Resolves when what was appended has its place, so that readers see it, and is published where a broker carries it. */
   settled?(): Promise<void>
 }
 

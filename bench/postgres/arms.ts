@@ -1,5 +1,6 @@
 /** All arms by name. An arm's module, and the library behind it, is loaded in that arm's process alone. */
 
+import type { ExchangeArmName } from '../exchange/arms.ts'
 import type { Arm } from './arm.ts'
 
 const all = {
@@ -24,8 +25,11 @@ const all = {
   pgTransactionalOutbox: async () => (await import('./pg-transactional-outbox.ts')).pgTransactionalOutbox,
 } satisfies Record<string, () => Promise<Arm>>
 
-export type ArmName = keyof typeof all
+type PostgresArmName = keyof typeof all
 
-export const isArmName = (name: string): name is ArmName => name in all
+export type ArmName = PostgresArmName | ExchangeArmName
 
-export const armNamed = (name: ArmName): Promise<Arm> => all[name]()
+export const isArmName = (name: string): name is PostgresArmName => name in all
+
+export const armNamed = async (name: ArmName): Promise<Arm> =>
+  isArmName(name) ? all[name]() : (await import('../exchange/arms.ts')).exchangeArm(name)

@@ -34,7 +34,7 @@ export const drainTurn = (
     },
     run: async () => {
       const { events, wallMs } = await drain!.run()
-      if (arm.keeps !== true) waiting = Math.max(0, waiting - events)
+      if (arm.keeps !== true) waiting = arm.refills === true ? 0 : Math.max(0, waiting - events)
       return { units: events, wallMs }
     },
     after: async () => {

@@ -11,26 +11,31 @@ export interface Entry extends Description {
   readonly process: ArmProcess
 }
 
+export interface FieldOptions {
+  readonly server: Server
+  /** Of the names, those that the command line asks for. */
+  readonly only: readonly string[] | undefined
+  readonly part: string
+  /** What the others are compared with, and so always there; the one by hand unless given. */
+  readonly base?: ArmName
+}
+
 /** Disposing ends the processes and drops the databases. */
 export class Field implements AsyncDisposable {
   readonly #server: Server
+  readonly #base: ArmName
   readonly #entered: Entry[] = []
   readonly #missing: string[] = []
   readonly #failed = new Set<ArmName>()
 
-  private constructor(server: Server) {
+  private constructor(server: Server, base: ArmName) {
     this.#server = server
+    this.#base = base
   }
 
-  /** `only`: of these names, those that the command line asks for. */
-  static async of(
-    names: readonly ArmName[],
-    { server, only, part }: { server: Server; only: readonly string[] | undefined; part: string },
-  ): Promise<Field> {
-    const field = new Field(server)
-    // Everything is compared with the one by hand.
-    for (const key of names)
-      if (only === undefined || key === 'byHand' || only.includes(key)) await field.#enter(key, part)
+  static async of(names: readonly ArmName[], { server, only, part, base = 'byHand' }: FieldOptions): Promise<Field> {
+    const field = new Field(server, base)
+    for (const key of names) if (only === undefined || key === base || only.includes(key)) await field.#enter(key, part)
     return field
   }
 
@@ -51,9 +56,9 @@ export class Field implements AsyncDisposable {
     return this.#entered.filter(({ key }) => !this.#failed.has(key))
   }
 
-  /** One that breaks down takes no more part, and leaves the others theirs. The one by hand may not. */
+  /** One that breaks down takes no more part, and leaves the others theirs. The base may not. */
   broke(key: ArmName, error: unknown): void {
-    if (key === 'byHand') throw error
+    if (key === this.#base) throw error
     this.#failed.add(key)
     void this.#entered.find((entry) => entry.key === key)?.process[Symbol.asyncDispose]()
     this.#missing.push(`${key} broke down: ${reasonOf(error)}`)

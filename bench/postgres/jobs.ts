@@ -140,6 +140,7 @@ export class Jobs {
       pending.push(publish(first + i))
     }
     await Promise.all(pending)
+    await appender.settled?.()
     return { committedAt, transactions }
   }
 

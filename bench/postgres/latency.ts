@@ -5,10 +5,10 @@ import { spreadOf } from '../measure.ts'
 import { ArmProcess } from './arm-process.ts'
 import type { ArmName } from './arms.ts'
 import { type Entry, Field } from './field.ts'
-import type { Part } from './part.ts'
+import type { Part, PartOptions } from './part.ts'
 import { figure, type Table } from './tables.ts'
 
-const names: readonly ArmName[] = [
+const everyone: readonly ArmName[] = [
   'notified',
   'pabalUnstarted',
   'pgBossNotified',
@@ -55,10 +55,21 @@ const measure = async ({ key, url, process }: Entry, seconds: number): Promise<R
 const percentile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 
-export const latency: Part = async ({ server, only, quick, progress }) => {
+interface Measured {
+  readonly title: string
+  readonly names: readonly ArmName[]
+  /** Always there. */
+  readonly base: ArmName
+  readonly notes: readonly string[]
+}
+
+export const latencyOf = async (
+  { server, only, quick, progress }: PartOptions,
+  { title, names, base, notes }: Measured,
+): Promise<Table> => {
   const seconds = quick ? 3 : 20
   const rounds = quick ? 1 : 3
-  await using field = await Field.of(names, { server, only: only && [...only, 'notified'], part: 'latency' })
+  await using field = await Field.of(names, { server, only, part: 'latency', base })
   const runs = new Map<string, Run[]>()
   for (let round = 0; round < rounds; round++)
     for (const entry of round % 2 === 0 ? field.entries : field.entries.toReversed()) {
@@ -72,8 +83,8 @@ export const latency: Part = async ({ server, only, quick, progress }) => {
   const middle = (of: readonly Run[], pick: (run: Run) => number): string => figure(spreadOf(of.map(pick)).median)
   const sum = (of: readonly Run[], pick: (run: Run) => number): string =>
     figure(of.reduce((total, run) => total + pick(run), 0))
-  const table: Table = {
-    title: `Latency: from commit to the handler's start in another process, ${perSecond} events per second`,
+  return {
+    title: `${title}, ${perSecond} events per second`,
     columns: [
       'arm',
       'p50 ms',
@@ -96,10 +107,18 @@ export const latency: Part = async ({ server, only, quick, progress }) => {
     }),
     notes: [
       `${rounds} runs of ${seconds} s after one second of warming up: the median of the runs’ percentiles, the worst run’s maximum. Both processes read one monotonic clock. What had not arrived ${lostAfterMs / 1_000} s after the last commit counts as not received.`,
-      'A library that polls by default polls here as by default.',
+      ...notes,
       ...field.notes,
     ],
     figures: Object.fromEntries(runs),
   }
-  return [table]
 }
+
+export const latency: Part = async (options) => [
+  await latencyOf(options, {
+    title: "Latency: from commit to the handler's start in another process",
+    names: everyone,
+    base: 'notified',
+    notes: ['A library that polls by default polls here as by default.'],
+  }),
+]

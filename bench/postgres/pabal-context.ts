@@ -2,12 +2,21 @@
 
 import { Pool, type PoolConfig } from 'pg'
 import { z } from 'zod'
-import { type App, type Bound, createApp, defineContext, defineEvent, type Handler } from '../../src/index.ts'
+import {
+  type App,
+  type Bound,
+  createApp,
+  defineContext,
+  defineEvent,
+  definePublicEvent,
+  type Handler,
+  publish,
+} from '../../src/index.ts'
 import { postgres } from '../../src/store/postgres/index.ts'
 import { effectTable } from './arm.ts'
 import { eventType, orderTable } from './orders.ts'
 
-export const OrderPlaced = defineEvent(eventType, {
+const placed = {
   schema: z.object({
     number: z.number(),
     orderId: z.string(),
@@ -16,10 +25,19 @@ export const OrderPlaced = defineEvent(eventType, {
     currency: z.string(),
     lines: z.array(z.object({ sku: z.string(), quantity: z.number(), price: z.number() })),
   }),
-  key: (order) => order.orderId,
-})
+  key: ({ orderId }: { orderId: string }) => orderId,
+}
+export const OrderPlaced = defineEvent(eventType, placed)
+export const OrderPlacedV1 = definePublicEvent('shop.order-placed.v1', { kind: 'domain', ...placed })
 
 export const ordering = defineContext('ordering', { store: postgres, events: [OrderPlaced] })
+
+/** The same context, where others are told of its events. */
+export const publishing = defineContext('ordering', {
+  store: postgres,
+  events: [OrderPlaced],
+  publishes: [publish(OrderPlaced, OrderPlacedV1, ({ data }) => data)],
+})
 
 export interface Opened extends AsyncDisposable {
   readonly app: App

@@ -38,14 +38,13 @@ export const json = (tables: readonly Table[]): string =>
   JSON.stringify(tables.map(({ title, notes, figures }) => ({ title, notes, figures })))
 
 const readme = join(import.meta.dirname, '../README.md')
-const begin = '<!-- figures of bench:postgres -->'
 const end = '<!-- end of the figures -->'
 
 /** Puts the text in the place of the last run's in `bench/README.md`. */
-export const writeReadme = (text: string): void => {
+export const writeReadme = (script: string, text: string): void => {
+  const begin = `<!-- figures of ${script} -->`
   const page = readFileSync(readme, 'utf8')
-  const [before, rest] = page.split(begin)
-  const after = rest?.split(end)[1]
-  if (before === undefined || after === undefined) throw new Error(`${readme} has no place for the figures`)
-  writeFileSync(readme, `${before}${begin}\n\n${text}\n\n${end}${after}`)
+  const [from, to] = [page.indexOf(begin), page.indexOf(end, page.indexOf(begin))]
+  if (from === -1 || to === -1) throw new Error(`${readme} has no place for the figures of ${script}`)
+  writeFileSync(readme, `${page.slice(0, from)}${begin}\n\n${text}\n\n${page.slice(to)}`)
 }

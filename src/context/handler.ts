@@ -68,6 +68,8 @@ export interface DurableSpec {
     given: { readonly signal: AbortSignal; readonly incarnation: string },
   ) => Promise<readonly ({ readonly error: unknown } | undefined)[]>
   readonly record: ((result: never, event: never, unit: never) => Awaitable<unknown>) | undefined
+  /** Though its effects are outside: whoever gets one again knows it. Such a handler may go back. */
+  readonly repeatable?: true
   readonly retry: {
     readonly attempts: number
     readonly firstMs: number

@@ -55,6 +55,7 @@ export const untilSent = (
   phase: 'durable',
   title: undefined,
   effects: 'external',
+  repeatable: true,
   handler: () => undefined,
   record: undefined,
   // A broker that refuses a message may take it later; what no broker will take waits for a person at once.

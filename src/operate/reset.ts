@@ -94,7 +94,8 @@ const planSource = async (
   if (to > head.position)
     throw new PabalError('PABAL_USAGE', `position ${to} is beyond the end of '${source.name}' (${head.position})`)
   // Where a restored log ends, what was handled beyond it is gone: going to its end is not going back.
-  if (spec.effects === 'external' && cursors.some(({ position }) => to < Math.min(position, head.position)))
+  const mayRepeat = spec.effects === 'database' || spec.repeatable === true
+  if (!mayRepeat && cursors.some(({ position }) => to < Math.min(position, head.position)))
     throw new PabalError(
       'PABAL_CONSUMER_NOT_RESETTABLE',
       `'${address.context.context}/${address.consumer}' is at position ${Math.max(...cursors.map(({ position }) => position))}, ${to} would be back`,

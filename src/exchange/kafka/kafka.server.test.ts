@@ -234,6 +234,27 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
     await eventually('the next has come', () => taker.distinct.length === 2, slowMs)
   })
 
+  test('a connection that breaks between two batches of one answer costs none of the later ones', {
+    timeout: slowMs,
+  }, async () => {
+    const value = transport()
+    const [{ open }, consumer] = [await opened(value), await opened(value)]
+    await publish(open, events('a', 1, 1_200))
+    const taker = new Taker()
+    await consumer.open.receive(channel, 'shipping', async (batch) => {
+      if (taker.ids.length === 0) {
+        link.refuse()
+        link.reset()
+      }
+      return taker.take(batch)
+    })
+    await eventually('it could not commit', () => consumer.warnings.length > 0, slowMs)
+    link.heal()
+    await publish(open, events('a', 1_201, 1_201))
+    await eventually('the last has come', () => taker.ids.includes('a-1201'), slowMs)
+    expect(taker.distinct).toEqual(events('a', 1, 1_201).map(({ id }) => id))
+  })
+
   test('a process that is killed between taking and committing leaves its messages to others', {
     timeout: slowMs,
   }, async () => {

@@ -174,16 +174,21 @@ export class Reception implements Receiving {
     const generation = this.#generation!
     // Of a partition that has moved, two brokers may have brought the same.
     const fresh = records.filter(({ partition, offset }) => offset >= this.#places.get(partition)!)
-    for (const [partition, end] of ends) if (end > this.#places.get(partition)!) this.#places.set(partition, end)
     for (let at = 0; at < fresh.length; at += batchMax) {
       const batch = fresh.slice(at, at + batchMax)
       if (!(await this.#take(batch, generation))) return
-      for (const { partition, offset } of batch) this.#uncommitted.set(partition, offset + 1n)
+      // No earlier: where it ends here, by a commit that fails, the rest is fetched again.
+      for (const { partition, offset } of batch) this.#goOn(partition, offset + 1n)
       if (at + batchMax < fresh.length) await this.#commit()
     }
     // Behind the last record there may be what the broker wrote itself.
-    for (const [partition, end] of ends) if (end === this.#places.get(partition)) this.#uncommitted.set(partition, end)
+    for (const [partition, end] of ends) if (end > this.#places.get(partition)!) this.#goOn(partition, end)
     await this.#commit()
+  }
+
+  #goOn(partition: number, offset: bigint): void {
+    this.#places.set(partition, offset)
+    this.#uncommitted.set(partition, offset)
   }
 
   /** Again and again, until it was taken. False: somebody else will. */

@@ -1,53 +1,27 @@
-/** Two producers and three consumers over one transport, each an app of its own; what the consumers applied, held against the logs. */
+/** The two producers and three consumers in the test's own process; what the consumers applied, held against the logs. */
 
-import {
-  type App,
-  createApp,
-  defineContext,
-  defineEvent,
-  definePublicEvent,
-  type Exchange,
-  publish,
-  type PublicEventDefinition,
-  type Store,
-} from 'pabal'
-import { type SqliteTx, sqlite } from 'pabal/sqlite'
-import type { DatabaseSync } from 'node:sqlite'
-import { over, type CarriedOptions } from '../../../src/exchange/exchange.ts'
-import type { Transport } from '../../../src/exchange/transport.ts'
+import type { App, Exchange } from 'pabal'
 import { onTestFinished } from 'vitest'
-import { z } from 'zod'
+import { sqlite } from 'pabal/sqlite'
+import { type CarriedOptions, over } from '../../../src/exchange/exchange.ts'
+import type { Transport } from '../../../src/exchange/transport.ts'
 import { eventually } from '../../support/eventually.ts'
 import { testFolder } from '../../support/folder.ts'
-import { enter, type LedgerRow, ledgerOf, type LogRow, prepareLedger, rowsOf } from '../../support/shop.ts'
+import { type LedgerRow, ledgerOf, type LogRow, rowsOf } from '../../support/shop.ts'
 import { none, realOrders, violations } from '../world.ts'
+import {
+  type Consumer,
+  consumerApp,
+  type ConsumerOptions,
+  consumers,
+  pathOf,
+  place,
+  type Producer,
+  producerApp,
+  producers,
+} from './apps.ts'
 
-const Order = z.object({ orderId: z.string(), n: z.int() })
-const key = ({ orderId }: { orderId: string }): string => orderId
-
-const producerNamed = (name: string) => {
-  const placed = defineEvent(`${name}.order-placed`, { schema: Order, key })
-  const noted = defineEvent(`${name}.order-noted`, { schema: Order, key })
-  const placedV1 = definePublicEvent(`shop.${name}-placed.v1`, { kind: 'domain', schema: Order, key })
-  // Public, and wanted by nobody: it has its place in the stream all the same.
-  const notedV1 = definePublicEvent(`shop.${name}-noted.v1`, { kind: 'domain', schema: Order, key })
-  const context = defineContext(name, {
-    store: sqlite,
-    events: [placed, noted],
-    publishes: [publish(placed, placedV1, ({ data }) => data), publish(noted, notedV1, ({ data }) => data)],
-  })
-  return { name, placed, noted, placedV1, context }
-}
-export const ordering = producerNamed('ordering')
-export const wholesale = producerNamed('wholesale')
-export const producers = [ordering, wholesale]
-type Producer = (typeof producers)[number]
-
-const consumers = ['shipping', 'reporting', 'notification'] as const
-type Consumer = (typeof consumers)[number]
-const contextOf = Object.fromEntries(
-  consumers.map((name) => [name, defineContext(name, { store: sqlite, events: [] })]),
-)
+export { ordering, producers, wholesale } from './apps.ts'
 
 export interface World {
   readonly folder: string
@@ -57,22 +31,13 @@ export interface World {
   producer(producer: Producer, exchange?: Exchange): App
   consumer(name: Consumer, options?: ConsumerOptions): App
   ledger(name: Consumer, producer: Producer): readonly LedgerRow[]
+  /** How many the ledger has. */
+  applied(name: Consumer, producer: Producer): number
   published(producer: Producer): readonly LogRow[]
   /** Every consumer has applied all there is, or it says what is missing. */
   settled(withinMs?: number): Promise<void>
   /** Whatever happened, nothing was lost, done twice, or out of order; and nothing is left behind in an inbox. */
   faults(): ReadonlyMap<string, unknown>
-}
-
-type SqliteStore = Store<SqliteTx, DatabaseSync>
-
-export interface ConsumerOptions {
-  /** Wraps the store, to take a guard out. */
-  readonly store?: (plain: SqliteStore) => SqliteStore
-  readonly carried?: CarriedOptions
-  readonly retry?: 'none'
-  /** Before each event. */
-  readonly at?: (event: { readonly id: string; readonly key: string; readonly sequence: number }) => void
 }
 
 export const wholeWorld: ReadonlyMap<string, unknown> = new Map(
@@ -84,15 +49,14 @@ export const wholeWorld: ReadonlyMap<string, unknown> = new Map(
 
 export const exchangeWorld = async (transport: Transport): Promise<World> => {
   const folder = await testFolder()
-  const path = (context: string): string => `${folder}/${context}.db`
+  const path = (context: string): string => pathOf(folder, context)
   const stopped = (app: App): App => {
     onTestFinished(() => app.stop({ graceMs: 100 }))
     return app
   }
-  const from: Record<string, readonly PublicEventDefinition[]> = Object.fromEntries(
-    producers.map(({ name, placedV1 }) => [name, [placedV1]]),
-  )
   const ledger: World['ledger'] = (name, { name: of }) => ledgerOf(path(name), of)
+  const applied: World['applied'] = (name, { name: of }) =>
+    rowsOf<{ n: number }>(path(name), 'SELECT count(*) AS n FROM ledger WHERE consumer = ?', of)[0]!.n
   const published: World['published'] = ({ name }) =>
     rowsOf(path(name), `SELECT * FROM pabal_${name}_event WHERE type = ? ORDER BY position`, `${name}.order-placed`)
   const faults = (): ReadonlyMap<string, unknown> => {
@@ -109,47 +73,17 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
     folder,
     path,
     origins: producers.map(({ context, name }) => context.with({ store: sqlite(path(name)) })),
-    producer: ({ context, name }, exchange = over(transport)) =>
-      stopped(
-        createApp({
-          onWarning: () => {},
-          leaseMs: 1_000,
-          exchange,
-          contexts: [context.with({ store: sqlite(path(name)) })],
-        }),
-      ),
-    consumer: (name, { carried, at, retry, store = (plain: SqliteStore) => plain } = {}) => {
-      const context = contextOf[name]!
-      const handlers = producers.map(({ name: of, placedV1 }) =>
-        context.consume(
-          placedV1,
-          of,
-          (event, { tx }) => {
-            at?.(event)
-            enter(tx, of, event)
-          },
-          retry === undefined ? {} : { retry },
-        ),
-      )
-      const bound = context.with({ store: store(sqlite(path(name))), prepare: prepareLedger, handlers })
-      return stopped(
-        createApp({
-          onWarning: () => {},
-          leaseMs: 1_000,
-          exchange: over(transport, { from, ...carried }),
-          contexts: [bound],
-        }),
-      )
-    },
+    producer: (producer, exchange = over(transport)) => stopped(producerApp(folder, producer, exchange)),
+    consumer: (name, options) => stopped(consumerApp(folder, name, transport, options)),
     ledger,
+    applied,
     published,
     settled: async (withinMs = 30_000) => {
+      const counts = new Map(producers.map((producer) => [producer, published(producer).length]))
       await eventually(
         'all is applied',
         () =>
-          consumers.every((name) =>
-            producers.every((producer) => ledger(name, producer).length >= published(producer).length),
-          ),
+          consumers.every((name) => producers.every((producer) => applied(name, producer) >= counts.get(producer)!)),
         withinMs,
       )
     },
@@ -157,19 +91,6 @@ export const exchangeWorld = async (transport: Transport): Promise<World> => {
   }
 }
 
-/** Real orders, so many; between them things happen that are nobody else's business. */
-export const placeAll = async (
-  app: App,
-  { context, placed, noted }: Producer,
-  from: number,
-  to: number,
-): Promise<void> => {
-  const orders = (await realOrders(to)).slice(from)
-  for (let at = 0; at < orders.length; at += 20)
-    await app.context(context).transaction(({ raise }) => {
-      for (const order of orders.slice(at, at + 20)) {
-        raise(placed, order)
-        if (order.n % 3 === 0) raise(noted, order)
-      }
-    })
-}
+/** Real orders, so many. */
+export const placeAll = async (app: App, producer: Producer, from: number, to: number): Promise<void> =>
+  place(app, producer, (await realOrders(to)).slice(from))

@@ -52,6 +52,12 @@ export class Chance {
     )
   }
 
+  /** All of them, in any order. */
+  shuffled<T>(values: readonly T[]): T[] {
+    const left = [...values]
+    return values.map(() => left.splice(this.below(left.length), 1)[0]!)
+  }
+
   /** One more, for what runs beside. */
   fork(): Chance {
     return new Chance(this.below(2 ** 32))

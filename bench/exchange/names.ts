@@ -1,0 +1,4 @@
+/** Who publishes, and who receives. */
+
+export const context = 'ordering'
+export const subscriber = 'shipping'
