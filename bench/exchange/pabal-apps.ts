@@ -40,7 +40,10 @@ export const producer = (url: string, exchange?: Exchange): Opened =>
     }),
   )
 
-const Opened = defineEvent('shipping.shipment-opened', { schema: z.object({ number: z.number() }), key: () => 'all' })
+const Opened = defineEvent('shipping.shipment-opened', {
+  schema: z.object({ number: z.number() }),
+  key: ({ number }) => String(number),
+})
 const shipping = defineContext(subscriber, { store: postgres, events: [Opened] })
 
 /** What the handler does. */

@@ -1,4 +1,4 @@
-/** SNS and SQS by the AWS SDK: eight requests of ten messages under way, no key in two of them; four that receive, deleting ten at once. */
+/** SNS and SQS by the AWS SDK: of each batch eight requests of ten messages under way; four that receive, deleting ten at once. */
 
 import { SNS } from '@aws-sdk/client-sns'
 import { SQS } from '@aws-sdk/client-sqs'
