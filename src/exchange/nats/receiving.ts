@@ -132,6 +132,16 @@ export class Reception implements Receiving {
     const beat = this.#beat(ready, turn, held, beating.signal)
     const failed = new AbortController()
     let piece: JetStreamMessage[] = []
+    const takePiece = async (): Promise<void> => {
+      const taking = piece
+      piece = []
+      try {
+        if (taking.length > 0) await this.#take(ready, taking)
+        for (const taken of taking) held.delete(taken)
+      } catch (error) {
+        failed.abort(error)
+      }
+    }
     try {
       while (!ended.aborted && connected.up && !failed.signal.aborted && turn.mine) {
         const fetched = await messages.fetch({ max_messages: batch, expires: pullMs })
@@ -139,17 +149,10 @@ export class Reception implements Receiving {
           held.add(message)
           if (ended.aborted || failed.signal.aborted) return
           piece.push(message)
-          if (fetched.getPending() > 0 && piece.length < batch) return
-          const taking = piece
-          piece = []
-          try {
-            await this.#take(ready, taking)
-            for (const taken of taking) held.delete(taken)
-          } catch (error) {
-            failed.abort(error)
-          }
+          if (fetched.getPending() === 0 || piece.length === batch) await takePiece()
         })
-        piece = []
+        // What the client had besides may have been no message.
+        if (!ended.aborted && !failed.signal.aborted) await takePiece()
       }
     } finally {
       beating.abort()
