@@ -1,11 +1,11 @@
 /** The brokers of a run, each a real one of its own (SNS and SQS: emulated), with what confirms is on disk as its defaults say. */
 
-import type { Broker } from '../../test/support/broker.ts'
-import { missingKafka, startKafka } from '../../test/support/kafka-server.ts'
-import { missingNats, startNats } from '../../test/support/nats-server.ts'
-import { missingRabbit, startRabbit } from '../../test/support/rabbitmq-server.ts'
-import { missingRedis, startRedis } from '../../test/support/redis-server.ts'
-import { missingSnsSqs, startSnsSqs } from '../../test/support/sns-sqs-server.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
+import { missingKafka, startKafka } from '../../tools/servers/kafka.ts'
+import { missingNats, startNats } from '../../tools/servers/nats.ts'
+import { missingRabbit, startRabbit } from '../../tools/servers/rabbitmq.ts'
+import { missingRedis, startRedis } from '../../tools/servers/redis.ts'
+import { missingSnsSqs, startSnsSqs } from '../../tools/servers/sns-sqs.ts'
 import type { BrokerName } from './arms.ts'
 
 interface Startable {

@@ -35,7 +35,7 @@ const kinds: readonly Kind[] = [
       return (from, origins) => rabbitmq({ connect: () => connect(url), subscribers, messageBytes, from, origins })
     },
     own: async () => {
-      const { missingRabbit, startRabbit } = await import('../../test/support/rabbitmq-server.ts')
+      const { missingRabbit, startRabbit } = await import('../../tools/servers/rabbitmq.ts')
       return missingRabbit() ?? (() => startRabbit({ settings: { max_message_size: String(2 * messageBytes) } }))
     },
   },
@@ -48,7 +48,7 @@ const kinds: readonly Kind[] = [
       return (from, origins) => kafka({ client, connection, messageBytes, from, origins })
     },
     own: async () => {
-      const { missingKafka, startKafka } = await import('../../test/support/kafka-server.ts')
+      const { missingKafka, startKafka } = await import('../../tools/servers/kafka.ts')
       const start = async () => {
         const broker = await startKafka()
         return { url: `kafka://${broker.url}`, [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose]() }
@@ -68,7 +68,7 @@ const kinds: readonly Kind[] = [
       return (from, origins) => nats({ connect: () => connect({ servers: url }), jetstream, headers, from, origins })
     },
     own: async () => {
-      const { missingNats, startNats } = await import('../../test/support/nats-server.ts')
+      const { missingNats, startNats } = await import('../../tools/servers/nats.ts')
       return missingNats() ?? (() => startNats())
     },
   },
@@ -81,7 +81,7 @@ const kinds: readonly Kind[] = [
         redisStreams({ client: (settings) => new Redis(url, settings), messageBytes, from, origins })
     },
     own: async () => {
-      const { missingRedis, startRedis } = await import('../../test/support/redis-server.ts')
+      const { missingRedis, startRedis } = await import('../../tools/servers/redis.ts')
       return missingRedis() ?? (() => startRedis())
     },
   },
@@ -100,7 +100,7 @@ const kinds: readonly Kind[] = [
       return (from, origins) => snsSqs({ sns: new SNS(settings), sqs: new SQS(settings), waitMs: 1_000, from, origins })
     },
     own: async () => {
-      const { missingSnsSqs, startSnsSqs } = await import('../../test/support/sns-sqs-server.ts')
+      const { missingSnsSqs, startSnsSqs } = await import('../../tools/servers/sns-sqs.ts')
       const start = async () => {
         const broker = await startSnsSqs()
         const url = `sns-sqs://${broker.host}:${broker.port}`

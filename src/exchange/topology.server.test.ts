@@ -1,7 +1,7 @@
 /** What an app needs on a broker: one table for all transports, each against its real server (SNS and SQS: emulated). */
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { Broker } from '../../test/support/broker.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
 import { eventually } from '../../test/support/eventually.ts'
 import { titled } from '../../test/support/require-server.ts'
 import { brokers, type TopologyBroker } from '../../test/support/topology-brokers.ts'

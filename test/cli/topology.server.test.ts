@@ -2,13 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { Broker } from '../support/broker.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
 import { type CarriedShop, createCarriedShop } from '../support/carried-shop.ts'
 import { type OperatedFolder, operatedFolder } from '../support/cli.ts'
 import { eventually } from '../support/eventually.ts'
 import { place, realOrders } from '../support/operated-shop.ts'
 import { titled } from '../support/require-server.ts'
-import { missingSnsSqs, startSnsSqs } from '../support/sns-sqs-server.ts'
+import { missingSnsSqs, startSnsSqs } from '../../tools/servers/sns-sqs.ts'
 
 const missing = missingSnsSqs()
 const program = new URL('../support/carried-shop.ts', import.meta.url).pathname

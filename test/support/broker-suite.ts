@@ -3,10 +3,10 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { expect, onTestFinished } from 'vitest'
-import type { Broker } from './broker.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
 import { startChild } from './child.ts'
 import { eventually } from './eventually.ts'
-import { accepts } from './server-process.ts'
+import { accepts } from '../../tools/servers/server-process.ts'
 
 /** Connects anew for each call: connections end with their server. */
 export interface Words {
@@ -56,7 +56,7 @@ export const keepsWhatWasConfirmed = async (start: () => Promise<Broker>, words:
 export const goesWithItsProcess = async (module: string, call: string): Promise<void> => {
   const child = startChild({
     text: `
-      import * as server from './test/support/${module}'
+      import * as server from './tools/servers/${module}'
       const { port, dataFolder } = await server.${call}()
       console.log(JSON.stringify({ port, dataFolder }))
       setInterval(() => {}, 1000)`,

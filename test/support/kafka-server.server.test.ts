@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Admin, Consumer, Producer, stringDeserializers, stringSerializers } from '@platformatic/kafka'
 import { describe, expect, test } from 'vitest'
 import { goesWithItsProcess, keepsWhatWasConfirmed, type Words, withinMs } from './broker-suite.ts'
-import { missingKafka, startKafka } from './kafka-server.ts'
+import { missingKafka, startKafka } from '../../tools/servers/kafka.ts'
 import { titled } from './require-server.ts'
 
 const topic = 'words'
@@ -39,7 +39,7 @@ describe.skipIf(missing)(titled('a Kafka server', missing), () => {
     keepsWhatWasConfirmed(startKafka, words),
   )
   test('it is gone with the process that started it, even if that is killed', { timeout: withinMs }, () =>
-    goesWithItsProcess('kafka-server.ts', 'startKafka'),
+    goesWithItsProcess('kafka.ts', 'startKafka'),
   )
   test('it says why it does not start', { timeout: withinMs }, async () => {
     await expect(startKafka({ settings: { 'num.partitions': 'perhaps' } })).rejects.toThrow(/num\.partitions/)

@@ -2,7 +2,7 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { describe, expect, test } from 'vitest'
 import { goesWithItsProcess, keepsWhatWasConfirmed, type Words, withinMs } from './broker-suite.ts'
-import { missingNats, startNats } from './nats-server.ts'
+import { missingNats, startNats } from '../../tools/servers/nats.ts'
 import { titled } from './require-server.ts'
 
 const asked = async <T>(url: string, question: (nats: NatsConnection) => Promise<T>): Promise<T> => {
@@ -37,7 +37,7 @@ describe.skipIf(missing)(titled('a NATS server', missing), () => {
     keepsWhatWasConfirmed(startNats, words),
   )
   test('it is gone with the process that started it, even if that is killed', { timeout: withinMs }, () =>
-    goesWithItsProcess('nats-server.ts', 'startNats'),
+    goesWithItsProcess('nats.ts', 'startNats'),
   )
   test('it takes settings, and says why it does not start', async () => {
     await using server = await startNats({ settings: ['max_payload: 2048'] })

@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { eventually } from './eventually.ts'
-import { accepts, findProgram, freePort, handOver, keeper, serverFolder } from './server-process.ts'
+import { accepts, findProgram, freePort, handOver, keeper, serverFolder } from '../../tools/servers/server-process.ts'
 
 /** Disposing stops it and ends all its connections. */
 export interface PgBouncer extends AsyncDisposable {

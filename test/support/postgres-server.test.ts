@@ -7,7 +7,7 @@ import { eventually } from './eventually.ts'
 import { freshDatabase, missingPostgres, sharedServer, testDatabase, testServer } from './postgres.ts'
 import { type PostgresServer, type PostgresVersion, startPostgres } from './postgres-server.ts'
 import { titled } from './require-server.ts'
-import { serverFolder } from './server-process.ts'
+import { serverFolder } from '../../tools/servers/server-process.ts'
 
 const ask = async <Row extends object>(url: string, text: string): Promise<Row[]> => {
   const client = new Client({ connectionString: url })

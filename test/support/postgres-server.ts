@@ -16,7 +16,7 @@ import {
   serverFolder,
   type ServerProcess,
   surroundings,
-} from './server-process.ts'
+} from '../../tools/servers/server-process.ts'
 
 export type PostgresVersion = 14 | 18
 

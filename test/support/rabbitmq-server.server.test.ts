@@ -1,7 +1,7 @@
 import { type Channel, type ConfirmChannel, connect } from 'amqplib'
 import { describe, expect, test } from 'vitest'
 import { goesWithItsProcess, keepsWhatWasConfirmed, type Words, withinMs } from './broker-suite.ts'
-import { missingRabbit, quorumQueueIsKept, startRabbit } from './rabbitmq-server.ts'
+import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../tools/servers/rabbitmq.ts'
 import { titled } from './require-server.ts'
 
 const asked = async <T>(url: string, question: (channel: ConfirmChannel) => Promise<T>): Promise<T> => {
@@ -42,7 +42,7 @@ describe.skipIf(missing)(titled('a RabbitMQ server', missing), () => {
     keepsWhatWasConfirmed(startRabbit, words),
   )
   test('it is gone with the process that started it, even if that is killed', { timeout: withinMs }, () =>
-    goesWithItsProcess('rabbitmq-server.ts', 'startRabbit'),
+    goesWithItsProcess('rabbitmq.ts', 'startRabbit'),
   )
   test('it says why it does not start', { timeout: withinMs }, async () => {
     await expect(startRabbit({ settings: { heartbeat: 'perhaps' } })).rejects.toThrow(/heartbeat|perhaps/)

@@ -3,8 +3,8 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ConfirmChannel, connect } from 'amqplib'
-import type { Broker } from './broker.ts'
-import { serverFolder } from './server-process.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
+import { serverFolder } from '../../tools/servers/server-process.ts'
 
 /** Over a connection of its own. */
 export const onRabbit = async <T>({ url }: Broker, act: (channel: ConfirmChannel) => Promise<T>): Promise<T> => {

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
 import { goesWithItsProcess, keepsWhatWasConfirmed, type Words, withinMs } from './broker-suite.ts'
-import { missingRedis, startRedis } from './redis-server.ts'
+import { missingRedis, startRedis } from '../../tools/servers/redis.ts'
 import { titled } from './require-server.ts'
 
 const asked = async <T>(url: string, question: (redis: Redis) => Promise<T>): Promise<T> => {
@@ -25,7 +25,7 @@ describe.skipIf(missing)(titled('a Redis server', missing), () => {
     keepsWhatWasConfirmed(startRedis, words),
   )
   test('it is gone with the process that started it, even if that is killed', { timeout: withinMs }, () =>
-    goesWithItsProcess('redis-server.ts', 'startRedis'),
+    goesWithItsProcess('redis.ts', 'startRedis'),
   )
   test('it takes settings, and says why it does not start', async () => {
     await using server = await startRedis({ settings: { maxmemory: '32mb' } })

@@ -7,8 +7,8 @@ import { systemEnvironment } from '../../src/core/environment.ts'
 import { defaultLimits } from '../../src/core/limits.ts'
 import { type RedisStreamsOptions, redisStreamsTransport } from '../../src/exchange/redis-streams/transport.ts'
 import type { Incoming, OpenTransport, Outgoing, Published, Taken } from '../../src/exchange/transport.ts'
-import type { Broker } from './broker.ts'
-import { startRedis } from './redis-server.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
+import { startRedis } from '../../tools/servers/redis.ts'
 
 export const channel = { context: 'ordering' }
 

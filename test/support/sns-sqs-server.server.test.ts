@@ -3,7 +3,7 @@ import { CreateQueueCommand, GetQueueAttributesCommand, ReceiveMessageCommand, S
 import { describe, test } from 'vitest'
 import { goesWithItsProcess, keepsWhatWasConfirmed, type Words, withinMs } from './broker-suite.ts'
 import { titled } from './require-server.ts'
-import { missingSnsSqs, startSnsSqs } from './sns-sqs-server.ts'
+import { missingSnsSqs, startSnsSqs } from '../../tools/servers/sns-sqs.ts'
 
 const settingsOf = (endpoint: string) => ({
   endpoint,
@@ -45,6 +45,6 @@ describe.skipIf(missing)(titled('an emulated SNS and SQS', missing), () => {
     keepsWhatWasConfirmed(startSnsSqs, words),
   )
   test('it is gone with the process that started it, even if that is killed', { timeout: withinMs }, () =>
-    goesWithItsProcess('sns-sqs-server.ts', 'startSnsSqs'),
+    goesWithItsProcess('sns-sqs.ts', 'startSnsSqs'),
   )
 })

@@ -11,16 +11,16 @@ import { redisStreamsTransport } from '../../src/exchange/redis-streams/transpor
 import { snsSqsTransport } from '../../src/exchange/sns-sqs/index.ts'
 import type { Transport } from '../../src/exchange/transport.ts'
 import { awsClients } from './aws-clients.ts'
-import type { Broker } from './broker.ts'
+import type { Broker } from '../../tools/servers/broker.ts'
 import { eventually } from './eventually.ts'
-import { missingKafka, startKafka } from './kafka-server.ts'
+import { missingKafka, startKafka } from '../../tools/servers/kafka.ts'
 import { natsAt } from './nats-bench.ts'
-import { missingNats, startNats } from './nats-server.ts'
-import { missingRabbit, startRabbit } from './rabbitmq-server.ts'
+import { missingNats, startNats } from '../../tools/servers/nats.ts'
+import { missingRabbit, startRabbit } from '../../tools/servers/rabbitmq.ts'
 import { onRabbit } from './rabbitmq-tools.ts'
-import { missingRedis, startRedis } from './redis-server.ts'
-import { freePort } from './server-process.ts'
-import { missingSnsSqs, startSnsSqs } from './sns-sqs-server.ts'
+import { missingRedis, startRedis } from '../../tools/servers/redis.ts'
+import { freePort } from '../../tools/servers/server-process.ts'
+import { missingSnsSqs, startSnsSqs } from '../../tools/servers/sns-sqs.ts'
 
 export interface Drift {
   readonly what: string

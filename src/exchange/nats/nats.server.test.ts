@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Broker } from '../../../test/support/broker.ts'
+import type { Broker } from '../../../tools/servers/broker.ts'
 import { startChild } from '../../../test/support/child.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
 import {
@@ -13,7 +13,7 @@ import {
   outsider,
   Taker,
 } from '../../../test/support/nats-bench.ts'
-import { missingNats, startNats } from '../../../test/support/nats-server.ts'
+import { missingNats, startNats } from '../../../tools/servers/nats.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { faultProxy } from '../../../test/support/tcp-fault.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'

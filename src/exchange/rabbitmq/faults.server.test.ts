@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest'
 import { seeded } from '../../../test/guarantees/postgres-workers/seeded.ts'
-import type { Broker } from '../../../test/support/broker.ts'
+import type { Broker } from '../../../tools/servers/broker.ts'
 import { startChild } from '../../../test/support/child.ts'
 import { eventually } from '../../../test/support/eventually.ts'
-import { missingRabbit, startRabbit } from '../../../test/support/rabbitmq-server.ts'
+import { missingRabbit, startRabbit } from '../../../tools/servers/rabbitmq.ts'
 import {
   channel,
   collecting,

@@ -1,8 +1,8 @@
 import { connect } from 'amqplib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Broker } from '../../../test/support/broker.ts'
+import type { Broker } from '../../../tools/servers/broker.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
-import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../test/support/rabbitmq-server.ts'
+import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../tools/servers/rabbitmq.ts'
 import { onRabbit, withUsers } from '../../../test/support/rabbitmq-tools.ts'
 import {
   channel,

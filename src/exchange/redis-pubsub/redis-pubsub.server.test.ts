@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { eventually } from '../../../test/support/eventually.ts'
-import { missingRedis, startRedis } from '../../../test/support/redis-server.ts'
+import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
 import { besides, channel, messages, Notebook, publishAll, testRedis } from '../../../test/support/redis-streams.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { systemEnvironment } from '../../core/environment.ts'

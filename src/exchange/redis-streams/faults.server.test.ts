@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { eventually, gate } from '../../../test/support/eventually.ts'
-import { missingRedis } from '../../../test/support/redis-server.ts'
+import { missingRedis } from '../../../tools/servers/redis.ts'
 import {
   besides,
   channel,
@@ -13,7 +13,7 @@ import {
   upTo,
 } from '../../../test/support/redis-streams.ts'
 import { titled } from '../../../test/support/require-server.ts'
-import { freePort } from '../../../test/support/server-process.ts'
+import { freePort } from '../../../tools/servers/server-process.ts'
 import { faultProxy } from '../../../test/support/tcp-fault.ts'
 
 const invalid = expect.objectContaining({ code: 'PABAL_TRANSPORT_INVALID' })

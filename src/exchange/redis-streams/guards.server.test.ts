@@ -3,7 +3,7 @@
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { eventually, gate } from '../../../test/support/eventually.ts'
-import { missingRedis } from '../../../test/support/redis-server.ts'
+import { missingRedis } from '../../../tools/servers/redis.ts'
 import {
   channel,
   messages,

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
 import { startChild } from '../../../test/support/child.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
-import { missingRedis, startRedis } from '../../../test/support/redis-server.ts'
+import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
 import {
   besides,
   channel,

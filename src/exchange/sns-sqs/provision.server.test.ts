@@ -1,10 +1,10 @@
 /** What the transport makes on SNS and SQS (emulated), what it leaves alone, and what it says of what is missing. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Broker } from '../../../test/support/broker.ts'
+import type { Broker } from '../../../tools/servers/broker.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { bench, messages, names, ordering, taking } from '../../../test/support/sns-sqs-bench.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../test/support/sns-sqs-server.ts'
+import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import { eventually } from '../../../test/support/eventually.ts'
 
 const missing = missingSnsSqs()

@@ -2,11 +2,11 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type AwsClients, awsClients } from '../../../test/support/aws-clients.ts'
-import type { Broker } from '../../../test/support/broker.ts'
+import type { Broker } from '../../../tools/servers/broker.ts'
 import { startChild } from '../../../test/support/child.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
 import { titled } from '../../../test/support/require-server.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../test/support/sns-sqs-server.ts'
+import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import {
   bench,
   message,

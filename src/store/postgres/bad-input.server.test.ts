@@ -17,7 +17,7 @@ import { missingPgBouncer, startPgBouncer } from '../../../test/support/pgbounce
 import { freshDatabase, missingPostgres, type TestDatabase } from '../../../test/support/postgres.ts'
 import { type PostgresServer, startPostgres } from '../../../test/support/postgres-server.ts'
 import { titled } from '../../../test/support/require-server.ts'
-import { handOver, serverFolder } from '../../../test/support/server-process.ts'
+import { handOver, serverFolder } from '../../../tools/servers/server-process.ts'
 import type { PabalError } from '../../core/errors.ts'
 
 const Placed = defineEvent('ordering.order-placed', {

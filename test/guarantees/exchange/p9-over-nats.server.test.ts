@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { natsAt } from '../../support/nats-bench.ts'
-import { missingNats, startNats } from '../../support/nats-server.ts'
+import { missingNats, startNats } from '../../../tools/servers/nats.ts'
 import { titled } from '../../support/require-server.ts'
 import { exchangeWorld, ordering, placeAll, producers, wholeWorld, wholesale } from './world.ts'
 import { eventually } from '../../support/eventually.ts'

@@ -4,7 +4,7 @@ import { connect } from 'amqplib'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { rabbitmqTransport } from '../../../src/exchange/rabbitmq/transport.ts'
 import { eventually } from '../../support/eventually.ts'
-import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../support/rabbitmq-server.ts'
+import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../tools/servers/rabbitmq.ts'
 import { titled } from '../../support/require-server.ts'
 import { exchangeWorld, ordering, placeAll, producers, wholesale, wholeWorld } from './world.ts'
 

@@ -3,7 +3,7 @@
 import { Redis } from 'ioredis'
 import { describe, expect, test } from 'vitest'
 import { redisStreamsTransport } from '../../../src/exchange/redis-streams/transport.ts'
-import { missingRedis } from '../../support/redis-server.ts'
+import { missingRedis } from '../../../tools/servers/redis.ts'
 import { testRedis } from '../../support/redis-streams.ts'
 import { titled } from '../../support/require-server.ts'
 import { exchangeWorld, ordering, placeAll, wholeWorld, wholesale } from './world.ts'

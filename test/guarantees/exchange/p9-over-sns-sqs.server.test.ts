@@ -3,10 +3,10 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { snsSqsTransport } from '../../../src/exchange/sns-sqs/index.ts'
 import { awsClients } from '../../support/aws-clients.ts'
-import type { Broker } from '../../support/broker.ts'
+import type { Broker } from '../../../tools/servers/broker.ts'
 import { eventually } from '../../support/eventually.ts'
 import { titled } from '../../support/require-server.ts'
-import { missingSnsSqs, startSnsSqs } from '../../support/sns-sqs-server.ts'
+import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import { exchangeWorld, ordering, placeAll, wholesale, wholeWorld } from './world.ts'
 
 const missing = missingSnsSqs()

@@ -1,5 +1,5 @@
 /**
- * An emulated SNS and SQS of a test's own, by fauxqs, in a process that can be killed; what it holds is in a file.
+ * An emulated SNS and SQS of one's own, by fauxqs, in a process that can be killed; what it holds is in a file.
  *
  * It is kinder than AWS: a standard queue keeps order and never duplicates, a receive takes one message of each group, ids for
  * deduplication are forgotten with the process, and permissions are not looked at.

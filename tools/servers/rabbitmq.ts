@@ -1,10 +1,10 @@
-/** A real RabbitMQ of a test's own: a node with a name, a cookie and a port mapper that it shares with nobody. */
+/** A real RabbitMQ of one's own: a node with a name, a cookie and a port mapper that it shares with nobody. */
 
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Broker, type Place, startBroker } from './broker.ts'
-import { eventually } from './eventually.ts'
+import { eventually } from '../../test/support/eventually.ts'
 import { accepts, findProgram } from './server-process.ts'
 
 export interface RabbitOptions {

@@ -1,14 +1,14 @@
-/** A real Kafka of a test's own: one node that is broker and controller, from the artifacts that Maven brings. */
+/** A real Kafka of one's own: one node that is broker and controller, from the artifacts that Maven brings. */
 
 import { spawn } from 'node:child_process'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isKafkaThere, javaVersion, javaVersionMin, kafkaLibs } from '../../tools/kafka-files.ts'
+import { isKafkaThere, javaVersion, javaVersionMin, kafkaLibs } from '../kafka-files.ts'
 import { type Broker, startBroker } from './broker.ts'
 import { accepts, findProgram, finished, surroundings } from './server-process.ts'
 
 export interface KafkaOptions {
-  /** What would stand in `server.properties`; overrides the tests' own. A function is asked before the first start. */
+  /** What would stand in `server.properties`; overrides our own. A function is asked before the first start. */
   readonly settings?: Settings | ((ports: KafkaPorts) => Settings | Promise<Settings>)
 }
 

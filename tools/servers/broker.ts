@@ -1,10 +1,10 @@
-/** A real broker of a test's own: started on ports of its own, crashed, restarted with its data, stopped. */
+/** A real broker of one's own: started on ports of its own, crashed, restarted with its data, stopped. */
 
 import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
-import { eventually } from './eventually.ts'
+import { eventually } from '../../test/support/eventually.ts'
 import { freePort, handOver, keeper, type Run, serverFolder, type ServerProcess } from './server-process.ts'
 
 /** Disposing ends it at once, and removes its data. */

@@ -1,10 +1,10 @@
-/** A real Redis of a test's own, with streams that survive its crash. */
+/** A real Redis of one's own, with streams that survive its crash. */
 
 import { type Broker, firstReply, startBroker } from './broker.ts'
 import { findProgram } from './server-process.ts'
 
 export interface RedisOptions {
-  /** What would stand in `redis.conf`; overrides the tests' own. */
+  /** What would stand in `redis.conf`; overrides our own. */
   readonly settings?: Readonly<Record<string, string>>
 }
 

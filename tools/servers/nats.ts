@@ -1,4 +1,4 @@
-/** A real NATS of a test's own, with JetStream. */
+/** A real NATS of one's own, with JetStream. */
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

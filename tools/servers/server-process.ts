@@ -1,6 +1,6 @@
 /**
- * Real servers as children of a test: each runs as an account that it accepts, in a folder that this account reaches, on a
- * port of its own, and outlives neither its test nor a killed test process.
+ * Real servers as children of a process, a test's or the shop's: each runs as an account that it accepts, in a folder that this account reaches, on a
+ * port of its own, and outlives neither the process nor its kill.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -23,7 +23,7 @@ function unprivileged(): Account {
     const [uid, gid] = ['-u', '-g'].map((flag) => spawnSync('id', [flag, name], { encoding: 'utf8' }))
     if (uid?.status === 0 && gid?.status === 0) return { uid: Number(uid.stdout), gid: Number(gid.stdout) }
   }
-  throw new Error('the tests run as root, and this machine has no account "postgres" or "nobody" for their servers')
+  throw new Error('this is root, and the machine has no account "postgres" or "nobody" for its servers')
 }
 
 /** Whether the servers' account can get at `path`: each folder above it must let the account pass. */
