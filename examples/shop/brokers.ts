@@ -1,6 +1,8 @@
 /** Brokers that the shop's two halves may speak over: yours, by URL, or one of the shop's own, for as long as it runs. */
 
+import { join } from 'node:path'
 import { type Bound, type Exchange, routes } from 'pabal'
+import { claimCheck, filePayloads } from 'pabal/claim-check'
 import { OrderShippedV1 } from './contracts/delivery.ts'
 import type { published } from './published.ts'
 import { ShopStoreError } from './store-error.ts'
@@ -21,9 +23,6 @@ interface Kind {
   readonly own: () => Promise<string | (() => Promise<{ readonly url: string } & AsyncDisposable>)>
 }
 
-/** An order can have thousands of lines. */
-const messageBytes = 16 * 1024 * 1024
-
 const kinds: readonly Kind[] = [
   {
     name: 'rabbitmq',
@@ -32,11 +31,11 @@ const kinds: readonly Kind[] = [
       const [{ connect }, { rabbitmq }] = await Promise.all([import('amqplib'), import('pabal/rabbitmq')])
       // A queue gets what is published while it is there, so each half makes those of the other as well.
       const subscribers = { ordering: back, payment: back, delivery: front }
-      return (from, origins) => rabbitmq({ connect: () => connect(url), subscribers, messageBytes, from, origins })
+      return (from, origins) => rabbitmq({ connect: () => connect(url), subscribers, from, origins })
     },
     own: async () => {
       const { missingRabbit, startRabbit } = await import('../../tools/servers/rabbitmq.ts')
-      return missingRabbit() ?? (() => startRabbit({ settings: { max_message_size: String(2 * messageBytes) } }))
+      return missingRabbit() ?? (() => startRabbit())
     },
   },
   {
@@ -45,7 +44,7 @@ const kinds: readonly Kind[] = [
     over: async (url) => {
       const [client, { kafka }] = await Promise.all([import('@platformatic/kafka'), import('pabal/kafka')])
       const connection = { bootstrapBrokers: [new URL(url).host] }
-      return (from, origins) => kafka({ client, connection, messageBytes, from, origins })
+      return (from, origins) => kafka({ client, connection, from, origins })
     },
     own: async () => {
       const { missingKafka, startKafka } = await import('../../tools/servers/kafka.ts')
@@ -77,8 +76,7 @@ const kinds: readonly Kind[] = [
     protocol: 'redis:',
     over: async (url) => {
       const [{ Redis }, { redisStreams }] = await Promise.all([import('ioredis'), import('pabal/redis-streams')])
-      return (from, origins) =>
-        redisStreams({ client: (settings) => new Redis(url, settings), messageBytes, from, origins })
+      return (from, origins) => redisStreams({ client: (settings) => new Redis(url, settings), from, origins })
     },
     own: async () => {
       const { missingRedis, startRedis } = await import('../../tools/servers/redis.ts')
@@ -153,8 +151,14 @@ export async function openBrokers(given: string): Promise<Brokers> {
 const invalid = (): ShopStoreError =>
   new ShopStoreError('SHOP_EXCHANGE_INVALID', 'The value of --exchange names no broker that the shop knows.')
 
-/** What is between the two halves. */
-export async function exchangeOver(urls: readonly string[]): Promise<ExchangeOf> {
+/** What is between the two halves. An order can have thousands of lines: large ones go beside the broker, in a folder of the shop. */
+export async function exchangeOver(urls: readonly string[], data: string): Promise<ExchangeOf> {
+  const between = await routesOver(urls)
+  const payloads = filePayloads(join(data, 'payloads'))
+  return (from, origins) => claimCheck(between(from, origins), { payloads })
+}
+
+async function routesOver(urls: readonly string[]): Promise<ExchangeOf> {
   const [all, ofDelivery] = await Promise.all(urls.map((url) => kindFor(url).over(url)))
   if (ofDelivery === undefined) return all!
   return (from, origins) => {

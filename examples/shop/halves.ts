@@ -21,7 +21,7 @@ type Options = Omit<ShopOptions & StoreOptions, 'databases' | 'contexts' | 'exch
 
 /** Both as apps, not started, with their tables. */
 export async function openHalves(options: Options, urls: readonly string[]): Promise<Halves> {
-  const exchange = await exchangeOver(urls)
+  const exchange = await exchangeOver(urls, options.data)
   const opened = new AsyncDisposableStack()
   try {
     const half = async (contexts: readonly string[]) =>

@@ -17,7 +17,7 @@ async function openPart({ half, ...options }: OperatedOptions): Promise<Shop> {
   const urls = await recallHalves(options.data)
   if (urls === undefined) return openShopAt({ ...options, onWarning: warn })
   const contexts = half === 'back' ? back : front
-  return openShopAt({ ...options, contexts, exchange: await exchangeOver(urls), onWarning: warn })
+  return openShopAt({ ...options, contexts, exchange: await exchangeOver(urls, options.data), onWarning: warn })
 }
 
 /** @throws PABAL_STORE_UNREACHABLE, PABAL_CONFIG_INVALID */

@@ -63,7 +63,7 @@ async function work({ data, connection, failKey, brokers }: WorkerOptions, ended
       connection === undefined
         ? files(data)
         : schemas({ connection: { ...connection, max: connectionsMax }, creates: false }),
-    ...(brokers === undefined ? {} : { contexts: back, exchange: await exchangeOver(brokers) }),
+    ...(brokers === undefined ? {} : { contexts: back, exchange: await exchangeOver(brokers, data) }),
     deliveryService: deliveryServiceOfShop(),
     onWarning: warn,
   })

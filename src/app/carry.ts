@@ -30,14 +30,14 @@ interface Between {
 
 export const carry = (parts: Parts): Between => {
   const { composition, runtimes, options } = parts
-  const { environment, warn } = options
+  const { environment, limits, warn } = options
   const receptions = receptionsOf(composition, runtimes)
   const carriers: Carrier[] = []
   const subscriptions: Subscription[] = []
   for (const carried of composition.carried) {
     const { transport, stream, from } = carried
     const own = receptions.filter((reception) => reception.stream === stream && reception.source in from)
-    const carrier = new Carrier({ transport, receptions: own, environment, warn })
+    const carrier = new Carrier({ transport, receptions: own, environment, limits, warn })
     carriers.push(carrier)
     for (const bound of composition.contexts) subscriptions.push(...relayOf(bound, carried, carrier, parts))
   }

@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'PABAL_PAYLOAD_TOO_LARGE'
   | 'PABAL_PAYLOAD_TOO_DEEP'
   | 'PABAL_PAYLOAD_FORBIDDEN_KEY'
+  | 'PABAL_PAYLOAD_MISSING'
   | 'PABAL_SCHEMA_ASYNC'
   | 'PABAL_MESSAGE_INVALID'
   | 'PABAL_MESSAGE_TOO_LARGE'
@@ -128,6 +129,10 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'A payload has a key named `__proto__` or `constructor`.',
     'Rename the key; these names change prototypes in careless code and are refused everywhere.',
     usage,
+  ),
+  PABAL_PAYLOAD_MISSING: entry(
+    'A message says where its payload is kept, and it is not there.',
+    'Give both sides the same store, keep payloads for longer than messages wait, and publish again: `pabal consumer reset` of the relay.',
   ),
   PABAL_SCHEMA_ASYNC: entry(
     'A schema validates asynchronously.',

@@ -3,6 +3,7 @@
 import type { ContextRuntime } from '../context/runtime.ts'
 import { backoffMs, type Environment } from '../core/environment.ts'
 import { describeError } from '../core/errors.ts'
+import type { MessageLimits } from '../event/cloudevents/body.ts'
 import { channelOf } from './exchange.ts'
 import type { Receiver } from './receiver.ts'
 import type { OpenTransport, Receiving, Transport } from './transport.ts'
@@ -19,6 +20,7 @@ export interface CarrierParts {
   readonly transport: Transport
   readonly receptions: readonly Reception[]
   readonly environment: Environment
+  readonly limits: MessageLimits
   readonly warn: (what: string, error: unknown) => void
 }
 
@@ -36,8 +38,8 @@ export class Carrier {
   /** The transport, connected at its first use. */
   readonly opened = (): Promise<OpenTransport> => {
     if (this.#open === undefined) {
-      const { transport, environment, warn } = this.#parts
-      const opening = transport.open({ environment, warn })
+      const { transport, environment, limits, warn } = this.#parts
+      const opening = transport.open({ environment, limits, warn })
       this.#open = opening
       opening.catch(() => {
         if (this.#open === opening) this.#open = undefined

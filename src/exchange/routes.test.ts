@@ -244,6 +244,11 @@ describe('routes are refused', () => {
     ['over what carries nothing', () => routes({ ...route, over: inProcess() }), /carries nothing/],
     ['over two transports of one name', () => routes(over(transport), over(transport)), /another `name`/],
     [
+      'with names that would make one',
+      () => routes(over(transport, { name: 'nasty-payments' }), route),
+      /relay-nasty-payments/,
+    ],
+    [
       'where an event is expected over the wrong one',
       () =>
         testApp([shipping.with({ store: sqlite('x.db') })], {

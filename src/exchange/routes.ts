@@ -3,6 +3,7 @@
 import { PabalError } from '../core/errors.ts'
 import type { PublicEventDefinition } from '../event/definition.ts'
 import { type Carried, type Exchange, publicStream } from './exchange.ts'
+import { relayName } from './relay.ts'
 
 /** Public events that travel apart from the others, in an order of their own. */
 export interface Route {
@@ -73,15 +74,12 @@ export const routes = (...parts: readonly (Exchange | Route)[]): Exchange => {
   }
 }
 
-/** How far a transport has got with a stream is remembered by its name. */
+/** How far a transport has got with a stream is remembered by the name of its relay. */
 const checkNames = (carried: readonly Carried[]): void => {
   const seen = new Set<string>()
   for (const { transport, stream } of carried) {
-    const name = `${transport.name} ${stream}`
-    if (seen.has(name))
-      refuse(
-        `two transports of the stream '${stream}' are named '${transport.name}'; give one of them another \`name\``,
-      )
+    const name = relayName(transport.name, stream)
+    if (seen.has(name)) refuse(`two relays would be called '${name}'; give one of the exchanges another \`name\``)
     seen.add(name)
   }
 }

@@ -87,6 +87,8 @@ export interface TransportOptions {
   readonly environment: Environment
   /** Told of what an operator should know: a connection lost, a message that could not be read. */
   readonly warn: (what: string, error: unknown) => void
+  /** Of what is received. Default: those of every app. */
+  readonly limits?: MessageLimits
 }
 
 /** A transport as a value; nothing is connected before `open`. */

@@ -61,7 +61,11 @@ export const goesWithItsProcess = async (module: string, call: string): Promise<
       console.log(JSON.stringify({ port, dataFolder }))
       setInterval(() => {}, 1000)`,
   })
-  const line = await eventually('it runs', () => child.lines[0], withinMs)
+  const ended = child.ended.then((code) => {
+    throw new Error(`it has ended with ${code}`)
+  })
+  const line = await Promise.race([eventually('it runs', () => child.lines[0], withinMs), ended])
+  ended.catch(() => {})
   const { port, dataFolder } = JSON.parse(line) as { port: number; dataFolder: string }
   expect(await accepts(port)).toBe(true)
   const family = descendants(child.pid)

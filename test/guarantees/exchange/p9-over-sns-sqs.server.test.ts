@@ -1,7 +1,7 @@
 /** P9 over SNS and SQS (emulated): producers and consumers that come and go, and a broker that crashes in the middle. */
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { snsSqsTransport } from '../../../src/exchange/sns-sqs/index.ts'
+import { snsSqsTransport, type SnsSqsTransportOptions } from '../../../src/exchange/sns-sqs/index.ts'
 import { awsClients } from '../../support/aws-clients.ts'
 import type { Broker } from '../../../tools/servers/broker.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -18,21 +18,25 @@ describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
   })
   afterAll(() => broker[Symbol.asyncDispose]())
 
-  const subscriptions = async (sns: ReturnType<typeof awsClients>['sns']): Promise<number> =>
-    (await sns.listSubscriptions({})).Subscriptions?.length ?? 0
-
-  test('nothing is lost, doubled or out of order', { timeout: 90_000 }, async () => {
+  /** All five at work, over names of their own. */
+  const atWork = async (options: Partial<SnsSqsTransportOptions>) => {
     const clients = awsClients(broker.url)
     onTestFinished(() => clients[Symbol.dispose]())
     const { sns, sqs } = clients
-    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, prefix: 'short-' }))
-    const before = await subscriptions(sns)
+    const subscriptions = async () => (await sns.listSubscriptions({})).Subscriptions?.length ?? 0
+    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, ...options }))
+    const before = await subscriptions()
     const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
     await Promise.all(consumers.map((app) => app.start()))
     // A queue that is not subscribed yet would miss what is published before.
-    await eventually('all have subscribed', async () => (await subscriptions(sns)) === before + 6)
+    await eventually('all have subscribed', async () => (await subscriptions()) === before + 6)
     const [first, second] = [world.producer(ordering), world.producer(wholesale)]
     await Promise.all([first, second].map((app) => app.start()))
+    return { world, consumers, first, second }
+  }
+
+  test('nothing is lost, doubled or out of order', { timeout: 90_000 }, async () => {
+    const { world, first, second } = await atWork({ prefix: 'short-' })
     await Promise.all([placeAll(first, ordering, 0, 100), placeAll(second, wholesale, 0, 60)])
     await world.settled(60_000)
     expect(world.faults()).toEqual(wholeWorld)
@@ -40,18 +44,8 @@ describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
 
   // The emulator hands out one message of a group at a time, so what a hot key has takes a while.
   test('the same while the broker crashes and consumers come and go', { timeout: 180_000 }, async () => {
-    const clients = awsClients(broker.url)
-    onTestFinished(() => clients[Symbol.dispose]())
-    const { sns, sqs } = clients
     // Shorter than by default, for what was on its way at the crash; a machine that is slow renews it all the same.
-    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, visibilityMs: 10_000 }))
-    const before = await subscriptions(sns)
-    const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
-    await Promise.all(consumers.map((app) => app.start()))
-    // A queue that is not subscribed yet would miss what is published before.
-    await eventually('all have subscribed', async () => (await subscriptions(sns)) === before + 6)
-    const [first, second] = [world.producer(ordering), world.producer(wholesale)]
-    await Promise.all([first, second].map((app) => app.start()))
+    const { world, consumers, first, second } = await atWork({ visibilityMs: 10_000 })
     await Promise.all([placeAll(first, ordering, 0, 150), placeAll(second, wholesale, 0, 100)])
     await eventually('some have come', () => world.ledger('shipping', ordering).length > 30)
     await consumers[0]!.stop()
