@@ -69,6 +69,7 @@ const expectNothingSkipped = async (world: World, kept: number, lost: readonly S
   for (const [key, sequences] of Object.entries(sequencesOf(applied)))
     if (lostKeys.has(key)) expect(sequences).toEqual(sequences.map((_, index) => index + 1))
   // What stands in the server's own databases has gone back with the log, and is whole.
+  await eventually('the own log is handled', async () => (await world.ledger('ledger')).length >= log.length)
   expect(violations(await world.ledger('ledger'), log)).toEqual(none)
   expect(await world.ordering.sql(`SELECT name, reason FROM pabal_ordering.consumer WHERE state <> 'active'`)).toEqual(
     [],
