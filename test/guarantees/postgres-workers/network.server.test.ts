@@ -168,7 +168,7 @@ describe.skipIf(missing)(titled('a network between processes and Postgres', miss
       () => (stopped = true),
       (error: unknown) => (stopped = isPabalError(error)),
     )
-    await eventually('it has stopped', () => stopped, 12_000)
+    await eventually('it has stopped', () => stopped, 40_000)
   })
 
   test('that breaks many times leaves one connection of each process to beat with', timeout, async () => {
