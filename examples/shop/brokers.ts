@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { type Bound, type Exchange, routes } from 'pabal'
 import { claimCheck, filePayloads } from 'pabal/claim-check'
+import type { Broker } from '../../tools/servers/broker.ts'
 import { OrderShippedV1 } from './contracts/delivery.ts'
 import type { published } from './published.ts'
 import { ShopStoreError } from './store-error.ts'
@@ -22,6 +23,12 @@ interface Kind {
   /** The reason why it cannot be started here, or how it is. */
   readonly own: () => Promise<string | (() => Promise<{ readonly url: string } & AsyncDisposable>)>
 }
+
+/** A broker of our own, by the URL that the shop knows it by. */
+const called = (broker: Broker, urlOf: (broker: Broker) => string): { readonly url: string } & AsyncDisposable => ({
+  url: urlOf(broker),
+  [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
+})
 
 const kinds: readonly Kind[] = [
   {
@@ -48,11 +55,7 @@ const kinds: readonly Kind[] = [
     },
     own: async () => {
       const { missingKafka, startKafka } = await import('../../tools/servers/kafka.ts')
-      const start = async () => {
-        const broker = await startKafka()
-        return { url: `kafka://${broker.url}`, [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose]() }
-      }
-      return missingKafka() ?? start
+      return missingKafka() ?? (async () => called(await startKafka(), ({ url }) => `kafka://${url}`))
     },
   },
   {
@@ -99,12 +102,9 @@ const kinds: readonly Kind[] = [
     },
     own: async () => {
       const { missingSnsSqs, startSnsSqs } = await import('../../tools/servers/sns-sqs.ts')
-      const start = async () => {
-        const broker = await startSnsSqs()
-        const url = `sns-sqs://${broker.host}:${broker.port}`
-        return { url, [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose]() }
-      }
-      return missingSnsSqs() ?? start
+      return (
+        missingSnsSqs() ?? (async () => called(await startSnsSqs(), ({ host, port }) => `sns-sqs://${host}:${port}`))
+      )
     },
   },
 ]
