@@ -17,7 +17,7 @@ import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 const Note = z.object({ key: z.string(), text: z.string() })
 const ofKey = { schema: Note, key: ({ key }: { key: string }): string => key }
 const Noted = defineEvent('ordering.noted', ofKey)
-const NotedV1 = definePublicEvent('shop.noted.v1', { ...ofKey, kind: 'snapshot' })
+const NotedV1 = definePublicEvent('shop.noted.v1', { ...ofKey, kind: 'domain' })
 const ordering = defineContext('ordering', {
   store: sqlite,
   events: [Noted],
