@@ -3,6 +3,7 @@
 import type { Bound } from '../context/definition.ts'
 import type { ContextRuntime } from '../context/runtime.ts'
 import type { Publication } from '../event/publication.ts'
+import { checkCarriable } from '../exchange/carriable.ts'
 import { Carrier, type Reception } from '../exchange/carrier.ts'
 import type { Carried } from '../exchange/exchange.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
@@ -39,7 +40,10 @@ export const carry = (parts: Parts): Between => {
     const own = receptions.filter((reception) => reception.stream === stream && reception.source in from)
     const carrier = new Carrier({ transport, receptions: own, environment, limits, warn })
     carriers.push(carrier)
-    for (const bound of composition.contexts) subscriptions.push(...relayOf(bound, carried, carrier, parts))
+    for (const bound of composition.contexts) {
+      subscriptions.push(...relayOf(bound, carried, carrier, parts))
+      refuseTooLarge(bound, carried, parts)
+    }
   }
   for (const reception of receptions) subscriptions.push(...verifierOf(reception, parts))
   return { carriers, subscriptions }
@@ -54,6 +58,16 @@ const relayOf = (bound: Bound, carried: Carried, { opened }: Carrier, parts: Par
   const spec = relaySpec({ context, transport: transport.name, stream, publications, opened })
   const source = logOf(context, publications, 'relay', parts)
   return [new Subscription({ ...shared(parts), spec, source, runtime: parts.runtimes.get(context)! })]
+}
+
+/** What a context publishes there is measured when it is raised. */
+const refuseTooLarge = (bound: Bound, carried: Carried, { runtimes, options: { limits } }: Parts): void => {
+  const { beforeCommit } = runtimes.get(nameOf(bound))!
+  for (const publication of publishedIn(bound, carried)) {
+    const { type } = publication.from
+    const check = checkCarriable({ ...carried, publication, limits })
+    beforeCommit.set(type, [...(beforeCommit.get(type) ?? []), check])
+  }
 }
 
 /** Where the producer's log can be reached, what has not come is looked for there. */

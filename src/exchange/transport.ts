@@ -7,6 +7,7 @@
 import type { Environment } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import type { CloudEvent } from '../event/cloudevents/cloud-event.ts'
+import { toJson } from '../event/cloudevents/structured.ts'
 import type { MessageLimits } from '../event/cloudevents/body.ts'
 import type { Resource, Terraform } from './resource.ts'
 
@@ -42,9 +43,11 @@ export interface Outgoing {
 /** What became of one message; undefined: the broker has it, as safe as it keeps things. */
 export type Published = { readonly error: unknown } | undefined
 
+export const bytesInJson = (event: CloudEvent): number => Buffer.byteLength(toJson(event))
+
 /** For one that has more bytes than the transport carries. */
 export const tooLarge = (
-  { id }: Outgoing,
+  { id }: Pick<Outgoing, 'id'>,
   bytes: number,
   { messageBytes }: Traits,
 ): { readonly error: PabalError } => ({
@@ -96,6 +99,8 @@ export interface Transport {
   /** Part of the relay's name, so it never changes. */
   readonly name: string
   readonly traits: Traits
+  /** Bytes of an event as a message, where they are not those of its JSON; pure. Asked when a large event is raised. */
+  readonly bytesOf?: (event: CloudEvent) => number
   open(options: TransportOptions): Promise<OpenTransport>
   /** The same resources for Terraform, without a look at the broker. Absent: they are made by `pabal topology apply` only. */
   terraform?(needs: Needs): Terraform

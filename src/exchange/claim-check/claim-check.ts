@@ -8,7 +8,14 @@ import { PabalError } from '../../core/errors.ts'
 import { checkPayloadSize, exceeds, type MessageLimits, textOf } from '../../event/cloudevents/body.ts'
 import { type CloudEvent, identityOf } from '../../event/cloudevents/cloud-event.ts'
 import type { Exchange } from '../exchange.ts'
-import type { Incoming, OpenTransport, Outgoing, Published, Transport } from '../transport.ts'
+import {
+  bytesInJson,
+  type Incoming,
+  type OpenTransport,
+  type Outgoing,
+  type Published,
+  type Transport,
+} from '../transport.ts'
 
 /** Where payloads are kept. Nobody deletes them but you: keep them for longer than a message may wait. */
 export interface PayloadStore {
@@ -45,8 +52,10 @@ export const claimCheck = (exchange: Exchange, options: ClaimCheckOptions): Exch
 
 const checked = (transport: Transport, { payloads, above }: ClaimCheckOptions): Transport => {
   const bytes = above ?? Math.min(bytesAboveMost, Math.floor(transport.traits.messageBytes / 8))
+  const { bytesOf = bytesInJson } = transport
   return {
     ...transport,
+    bytesOf: (event) => bytesOf(isHeavy(event, bytes) ? { ...event, data: undefined } : event),
     open: async (options) => {
       const { limits = defaultLimits } = options
       const open = await transport.open(options)
@@ -96,19 +105,22 @@ const lightened = async (
   payloads: PayloadStore,
   bytes: number,
 ): Promise<Outgoing | { readonly error: unknown }> => {
-  const { attributes, data } = message.event
-  if (typeof data !== 'string' || !exceeds(data, bytes)) return message
-  const name = nameOf(message.event)
+  const { event } = message
+  if (!isHeavy(event, bytes)) return message
+  const name = nameOf(event)
   try {
-    await payloads.put(name, Buffer.from(data))
+    await payloads.put(name, Buffer.from(event.data))
   } catch (error) {
     return { error }
   }
   return {
     ...message,
-    event: { attributes: new Map([...attributes, ['dataref', `${reference}${name}`]]), data: undefined },
+    event: { attributes: new Map([...event.attributes, ['dataref', `${reference}${name}`]]), data: undefined },
   }
 }
+
+const isHeavy = (event: CloudEvent, bytes: number): event is CloudEvent & { readonly data: string } =>
+  typeof event.data === 'string' && exceeds(event.data, bytes)
 
 /** By what identifies the event, so that nobody is led anywhere else. */
 const nameOf = ({ attributes }: CloudEvent): string =>

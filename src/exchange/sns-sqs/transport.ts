@@ -6,7 +6,7 @@ import { provide } from '../topology.ts'
 import type { Channel, Needs, OpenTransport, Take, Traits, Transport, TransportOptions } from '../transport.ts'
 import { callsWithin } from './calls.ts'
 import type { SnsClient, SqsClient } from './driver.ts'
-import { bytesMax } from './message.ts'
+import { bytesMax, bytesOf, toEntry } from './message.ts'
 import { namesWith } from './names.ts'
 import { resourcesOf } from './provision.ts'
 import { Publisher } from './publisher.ts'
@@ -60,6 +60,7 @@ export const snsSqsTransport = (options: SnsSqsTransportOptions): Transport => {
   return {
     name: 'sns-sqs',
     traits,
+    bytesOf: (event) => bytesOf(toEntry({ key: '', id: '', event }, false)),
     open: async (opened) => open({ ...options, fifo }, traits, names, opened),
     terraform: (needs) => terraformOf(names, fifo, needs),
   }
