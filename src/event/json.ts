@@ -116,20 +116,25 @@ export const decodeJson = (text: string, limits: JsonLimits, what: string): unkn
   checkSize(text, limits, what)
   if (textDepth(text) > limits.payloadDepth) refuseDepth(limits, what)
   try {
-    return JSON.parse(text, function reviver(
-      this: unknown,
-      key: string,
-      value: unknown,
-      context?: { source?: string },
-    ) {
-      if (forbidden(key) && !Array.isArray(this)) refuseKey(key, what)
-      if (typeof value === 'number' && context?.source !== undefined && !exact(context.source, value))
-        refuseValue('a number that would be rounded', what)
-      return value
-    } as (this: unknown, key: string, value: unknown) => unknown)
+    return plain(text) ? JSON.parse(text) : parseCarefully(text, what)
   } catch (error) {
     // The parser's own message quotes the text, which may be private.
     if (error instanceof SyntaxError) refuseValue('text that is not JSON', what)
     throw error
   }
 }
+
+/**
+ * Nothing in it can be a forbidden key, however it is written, nor a number of more than 15 digits or with an exponent. What says
+ * so of a string costs time only: a reviver takes ten times that of the parser.
+ */
+const plain = (text: string): boolean => !suspicious.test(text)
+const suspicious = /__proto__|constructor|\\u|\d{16}|(?:^|[:,[\s])-?\d+(?:\.\d+)?[eE]/
+
+const parseCarefully = (text: string, what: string): unknown =>
+  JSON.parse(text, function reviver(this: unknown, key: string, value: unknown, context?: { source?: string }) {
+    if (forbidden(key) && !Array.isArray(this)) refuseKey(key, what)
+    if (typeof value === 'number' && context?.source !== undefined && !exact(context.source, value))
+      refuseValue('a number that would be rounded', what)
+    return value
+  } as (this: unknown, key: string, value: unknown) => unknown)

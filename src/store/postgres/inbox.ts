@@ -2,27 +2,34 @@
 
 import type { Inbox } from '../store.ts'
 import { plainArray, textArray } from './arrays.ts'
-import { on, statement, writing } from './connection.ts'
+import { on, type PostgresSession, type Row, statement, writing } from './connection.ts'
 
 export const createInbox = (s: string): Inbox => {
   const heads = statement(
     `SELECT key, sequence, event_id, incarnation FROM ${s}.inbox
      WHERE consumer = $1 AND source = $2 AND stream = $3 AND key = ANY ($4::text::text[])`,
   )
-  // In the order of the keys, as everything locks them. One that is not there cannot be locked: it is made, and says nothing.
-  const make = statement(
-    `INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
-     SELECT $1, $2, $3, k, 0, '', '' FROM unnest($4::text::text[]) k ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING`,
-  )
+  // In the order of the keys, as everything locks them.
   const lock = statement(
     `SELECT key, sequence, event_id, incarnation FROM ${s}.inbox
      WHERE consumer = $1 AND source = $2 AND stream = $3 AND key = ANY ($4::text::text[]) ORDER BY key COLLATE "C" FOR UPDATE`,
   )
-  // In the same order.
-  const advance = statement(
+  // One that is not there cannot be locked: it is made, and says nothing.
+  const make = statement(
     `INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
-     SELECT $1, $2, $3, i.* FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::text[]) AS i (key, sequence, event_id, incarnation)
-     ORDER BY i.key COLLATE "C"
+     SELECT $1, $2, $3, k, 0, '', '' FROM unnest($4::text::text[]) k ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING`,
+  )
+  // Those that were locked are there: to update them costs half of what ON CONFLICT does.
+  const advance = statement(
+    `WITH given AS MATERIALIZED (
+       SELECT * FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::text[]) AS g (key, sequence, event_id, incarnation)
+       ORDER BY g.key COLLATE "C"
+     ), moved AS (
+       UPDATE ${s}.inbox i SET sequence = g.sequence, event_id = g.event_id, incarnation = g.incarnation FROM given g
+       WHERE i.consumer = $1 AND i.source = $2 AND i.stream = $3 AND i.key = g.key RETURNING i.key
+     )
+     INSERT INTO ${s}.inbox (consumer, source, stream, key, sequence, event_id, incarnation)
+     SELECT $1, $2, $3, g.* FROM given g WHERE NOT EXISTS (SELECT FROM moved m WHERE m.key = g.key)
      ON CONFLICT (consumer, source, stream, key) DO UPDATE
      SET sequence = excluded.sequence, event_id = excluded.event_id, incarnation = excluded.incarnation`,
   )
@@ -31,12 +38,25 @@ export const createInbox = (s: string): Inbox => {
      SELECT $1, $2, $3, key, sequence, event_id, incarnation FROM ${s}.inbox
      WHERE consumer = $4 AND source = $5 AND stream = $6 AND event_id <> ''`,
   )
+  const locked = async (
+    own: PostgresSession,
+    stream: readonly string[],
+    keys: readonly string[],
+  ): Promise<readonly Row[]> => {
+    const found = await own.rows(lock, [...stream, textArray(keys)])
+    if (found.length === keys.length) return found
+    const known = new Set(found.map(([key]) => key))
+    const missing = textArray(keys.filter((key) => !known.has(key)))
+    await own.defer(make, [...stream, missing], () => {})
+    return [...found, ...(await own.rows(lock, [...stream, missing]))]
+  }
   return {
     heads: async (session, { consumer, source, stream }, keys, options) => {
-      const own = on(session)
-      const values = [consumer, source, stream, textArray(keys)]
-      if (options?.lock === true) await own.defer(make, values, () => {})
-      const rows = await own.rows(options?.lock === true ? lock : heads, values)
+      const of = [consumer, source, stream]
+      const rows =
+        options?.lock === true
+          ? await locked(on(session), of, keys)
+          : await on(session).rows(heads, [...of, textArray(keys)])
       return new Map(
         rows.flatMap(([key, sequence, eventId, incarnation]) =>
           // Made to be locked.
