@@ -39,7 +39,7 @@ const creating = (prefix: string, names: readonly string[]): string[] =>
 let prefixes = 0
 
 describe.each(brokers)('$name', (of: TopologyBroker) => {
-  describe.skipIf(of.missing)(titled('what an app needs there', of.missing), { timeout: 60_000 }, () => {
+  describe.skipIf(of.missing)(titled('what an app needs there', of.missing), { timeout: 180_000 }, () => {
     let broker: Broker
     beforeAll(async () => {
       if (of.missing === undefined) broker = await of.start()

@@ -88,7 +88,7 @@ test('in one process', async () => {
   expectSame(both)
 })
 
-test('in two processes, the consumer is woken by the producer’s commits', { timeout: 60_000 }, async () => {
+test('in two processes, the consumer is woken by the producer’s commits', { timeout: 180_000 }, async () => {
   const both = await paths()
   const producer = orderingAlone(both)
   await day(producer, 0, 20)
@@ -104,7 +104,7 @@ test('in two processes, the consumer is woken by the producer’s commits', { ti
   expectSame(both)
 })
 
-test('moved out while a backlog waits, and back', { timeout: 60_000 }, async () => {
+test('moved out while a backlog waits, and back', { timeout: 180_000 }, async () => {
   const both = await paths()
   const monolith = together(both)
   await day(monolith, 0, 20)

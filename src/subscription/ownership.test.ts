@@ -74,7 +74,7 @@ describe('two processes with the same consumer', () => {
     expect(ledgerOf(first.path)).toHaveLength(8)
   })
 
-  test('a killed owner is replaced without waiting for its lease', { timeout: 60_000 }, async () => {
+  test('a killed owner is replaced without waiting for its lease', { timeout: 180_000 }, async () => {
     const folder = await testFolder()
     const path = `${folder}/ordering.db`
     const child = startChild({ file: 'test/support/mortal-owner.ts' }, path, 'hold')

@@ -53,7 +53,7 @@ const saboteurs: readonly { does: string; opened: (open: OpenTransport) => Parti
   ]
 
 describe('a transport that is sabotaged', () => {
-  test.each(saboteurs)('$does: "$broken" notices', { timeout: 60_000 }, async ({ opened, broken }) => {
+  test.each(saboteurs)('$does: "$broken" notices', { timeout: 180_000 }, async ({ opened, broken }) => {
     const harness = inMemory({ ordered: true, faults: kind })
     const sabotaged: TransportHarness = {
       create: async () => {
@@ -75,7 +75,7 @@ describe('a transport that is sabotaged', () => {
     await expect(run(sabotaged)).rejects.toBeInstanceOf(Error)
   })
 
-  test('the nasty one keeps what it declares', { timeout: 60_000 }, async () => {
+  test('the nasty one keeps what it declares', { timeout: 180_000 }, async () => {
     const names = ['each subscriber is brought what is published', 'a batch that was not taken comes again, all of it']
     for (const { name, run } of transportContract)
       if (names.includes(name)) await run(inMemory({ ordered: false, faults: nasty }))

@@ -25,7 +25,7 @@ const ofDelivery = [
   'create subscription pabal-ordering-delivery.fifo to pabal-ordering.fifo',
 ]
 
-describe.skipIf(missing)(titled('the topology over SNS and SQS', missing), { timeout: 60_000 }, () => {
+describe.skipIf(missing)(titled('the topology over SNS and SQS', missing), { timeout: 180_000 }, () => {
   let broker: Broker
   beforeAll(async () => {
     broker = await startSnsSqs()

@@ -6,7 +6,7 @@ const betweenMs = 2
 export const eventually = async <T>(
   what: string,
   condition: () => T | Promise<T>,
-  withinMs = 15_000,
+  withinMs = 60_000,
 ): Promise<Exclude<T, undefined | null | false | 0 | ''>> => {
   const startMs = Date.now()
   for (;;) {

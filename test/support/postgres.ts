@@ -83,6 +83,13 @@ export const freshDatabase = async (server?: Pick<PostgresServer, 'url'>): Promi
   }
 }
 
+/** A connection that the server ends while its pool is ending it has nobody any more who hears of that, and ends the process. */
+const leftAlone = async (admin: Client, name: string): Promise<void> => {
+  const connected = 'SELECT 1 FROM pg_stat_activity WHERE datname = $1'
+  for (let tries = 0; tries < 40 && (await admin.query(connected, [name])).rows.length > 0; tries++)
+    await new Promise((resolve) => setTimeout(resolve, 25))
+}
+
 /**
  * Ends whatever `DROP DATABASE` refuses to end, which is prepared transactions and replication slots, and the connections too:
  * it would look for those only every 100 ms.
@@ -93,6 +100,7 @@ const release = async (admin: Client, name: string, url: string): Promise<void> 
     await administer(url, async (client) => {
       for (const { gid } of prepared.rows) await client.query(`ROLLBACK PREPARED ${escapeLiteral(gid)}`)
     })
+  await leftAlone(admin, name)
   await eventually(`nobody is connected to ${name}`, async () => {
     const ending = 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1'
     return (await admin.query(ending, [name])).rowCount === 0

@@ -152,7 +152,7 @@ describe('a payload that is too large for a message', () => {
 const missing = missingSnsSqs()
 describe.skipIf(missing)(titled('payloads in S3', missing), () => {
   test('are there for who has the bucket; what is not there is no error of the store', {
-    timeout: 60_000,
+    timeout: 180_000,
   }, async () => {
     await using broker = await startSnsSqs()
     const s3 = new S3({

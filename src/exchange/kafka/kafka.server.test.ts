@@ -17,7 +17,7 @@ import { partitionOf } from './partition.ts'
 
 const startMs = 180_000
 /** Over the crash of a broker, or the end of a session. */
-const slowMs = 60_000
+const slowMs = 180_000
 const channel = { context: 'ordering' }
 
 let broker: Broker

@@ -49,7 +49,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       },
     }
     // There is nothing that it cannot do.
-    test.each(plan(transportContract))('$name', { timeout: 60_000 }, ({ run }) => run(harness))
+    test.each(plan(transportContract))('$name', { timeout: 180_000 }, ({ run }) => run(harness))
   })
 
   describe('publishes', () => {
@@ -275,7 +275,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       })
     })
 
-    test('what a killed process had taken and not acknowledged', { timeout: 60_000 }, async () => {
+    test('what a killed process had taken and not acknowledged', { timeout: 180_000 }, async () => {
       const prefix = newPrefix()
       const producer = await opened(natsAt(server.url, { prefix, ackWait: 1_000 }))
       const child = startChild(
@@ -321,7 +321,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       expect(taker.events).toHaveLength(3)
     })
 
-    test('again after the link was frozen, and after it was reset', { timeout: 60_000 }, async () => {
+    test('again after the link was frozen, and after it was reset', { timeout: 180_000 }, async () => {
       const prefix = newPrefix()
       await using proxy = await faultProxy(server.port, () => () => [])
       const producer = await opened(natsAt(server.url, { prefix, ackWait: 1_000 }))
@@ -344,7 +344,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       await eventually('the last have come', () => taker.count === 9)
     })
 
-    test('on when somebody has purged the turn, or removed everything', { timeout: 60_000 }, async () => {
+    test('on when somebody has purged the turn, or removed everything', { timeout: 180_000 }, async () => {
       const prefix = newPrefix()
       const open = await opened(natsAt(server.url, { prefix, ackWait: 1_000 }))
       const taker = new Taker()
@@ -375,7 +375,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       for (const key of keys) expect([key, ...taker.numbersOf(key)]).toEqual([key, ...rounds])
     }
 
-    test('with two processes of a subscriber that come and go', { timeout: 60_000 }, async () => {
+    test('with two processes of a subscriber that come and go', { timeout: 180_000 }, async () => {
       const prefix = newPrefix()
       const producer = await opened(natsAt(server.url, { prefix }))
       const taker = new Taker()
@@ -435,7 +435,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       expect(taker.numbersOf('a')).toEqual([4, 5, 6, 1, 2, 3])
     })
 
-    test('also when takes fail', { timeout: 60_000 }, async () => {
+    test('also when takes fail', { timeout: 180_000 }, async () => {
       const prefix = newPrefix()
       const open = await opened(natsAt(server.url, { prefix, batch: 50 }))
       const taker = new Taker()

@@ -26,7 +26,7 @@ const chance = (): (() => number) => {
   return seeded(seed)
 }
 
-describe.skipIf(missing)(titled('RabbitMQ under faults', missing), { timeout: 60_000 }, () => {
+describe.skipIf(missing)(titled('RabbitMQ under faults', missing), { timeout: 180_000 }, () => {
   beforeAll(async () => {
     broker = await startRabbit()
   }, 120_000)
@@ -165,7 +165,7 @@ describe.skipIf(missing)(titled('RabbitMQ under faults', missing), { timeout: 60
   })
 })
 
-describe.skipIf(missing)(titled('a RabbitMQ that is short of memory', missing), { timeout: 60_000 }, () => {
+describe.skipIf(missing)(titled('a RabbitMQ that is short of memory', missing), { timeout: 180_000 }, () => {
   test('takes nothing, and says why', async () => {
     await using short = await startRabbit({ settings: { 'vm_memory_high_watermark.absolute': '1MB' } })
     const { open, warnings } = await opened('', { url: short.url, timeoutMs: 500 })

@@ -46,7 +46,7 @@ const harness: TransportHarness = {
   },
 }
 
-describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 60_000 }, () => {
+describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 180_000 }, () => {
   const started = new AsyncDisposableStack()
   beforeAll(async () => {
     const { settings } = started.use(await withUsers())

@@ -39,7 +39,7 @@ const missing = missingRedis()
 describe.skipIf(missing)(titled('the transport over Redis Pub/Sub', missing), () => {
   describe('keeps the contract:', () => {
     // There is nothing that it cannot.
-    test.each(plan(transportContract))('$name', { timeout: 60_000 }, ({ run }) => run(harness))
+    test.each(plan(transportContract))('$name', { timeout: 180_000 }, ({ run }) => run(harness))
   })
 
   test('a subscription is made again after the server was gone; what was published meanwhile is not heard', async () => {

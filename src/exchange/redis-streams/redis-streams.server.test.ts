@@ -43,7 +43,7 @@ const missing = missingRedis()
 describe.skipIf(missing)(titled('the transport over Redis Streams', missing), () => {
   describe('keeps the contract:', () => {
     // There is nothing that it cannot.
-    test.each(plan(transportContract))('$name', { timeout: 60_000 }, ({ run }) => run(harness))
+    test.each(plan(transportContract))('$name', { timeout: 180_000 }, ({ run }) => run(harness))
   })
 
   test('a process that is killed between taking and acknowledging leaves its batch to another', async () => {

@@ -14,7 +14,7 @@ beforeAll(async () => {
 })
 afterAll(() => broker?.[Symbol.asyncDispose]())
 
-describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 60_000 }, () => {
+describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }, () => {
   test('have a topic of the channel, and of each subscriber a queue that lets exactly this topic send', async () => {
     const { aws, open, arnOf, attributesOf } = bench(broker.url)
     await taking(await open())

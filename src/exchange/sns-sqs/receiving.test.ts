@@ -137,7 +137,7 @@ const read = (incoming: Incoming): { group: string; n: number } => {
 }
 
 describe('receiving from a queue', () => {
-  test('brings each group in order to two processes, whatever is lost on the way', { timeout: 60_000 }, async () => {
+  test('brings each group in order to two processes, whatever is lost on the way', { timeout: 180_000 }, async () => {
     const seed = Number(process.env['PABAL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
     onTestFailed(() => console.error(`the faults were chosen with PABAL_SEED=${seed}`))
     const random = seeded(seed)

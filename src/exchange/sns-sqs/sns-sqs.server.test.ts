@@ -26,7 +26,7 @@ import type { Incoming, OpenTransport, Taken } from '../transport.ts'
 import { namesWith } from './names.ts'
 import { snsSqsTransport } from './transport.ts'
 
-const withinMs = 60_000
+const withinMs = 180_000
 
 const missing = missingSnsSqs()
 let broker: Broker

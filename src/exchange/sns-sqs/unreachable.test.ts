@@ -10,7 +10,7 @@ import { messages, ordering, quick } from '../../../test/support/sns-sqs-bench.t
 import { systemEnvironment } from '../../core/environment.ts'
 import { snsSqsTransport, type SnsSqsTransportOptions } from './transport.ts'
 
-describe('without SNS and SQS', { timeout: 60_000 }, () => {
+describe('without SNS and SQS', { timeout: 180_000 }, () => {
   const unreachable = (message: RegExp) => ({
     code: 'PABAL_TRANSPORT_UNREACHABLE',
     message: expect.stringMatching(message),

@@ -453,7 +453,7 @@ describe.skipIf(missing)(titled('bad input', missing), () => {
       events: (await sql(`SELECT id FROM ${s}.event`)).length,
     })
 
-    test('of its tables: the unit fails whole, and all goes on when there is space', { timeout: 60_000 }, async () => {
+    test('of its tables: the unit fails whole, and all goes on when there is space', { timeout: 180_000 }, async () => {
       const folder = await disk(24)
       const made = await freshDatabase(server)
       onTestFinished(async () => {
@@ -474,7 +474,7 @@ describe.skipIf(missing)(titled('bad input', missing), () => {
       await started.app.stop()
     })
 
-    test('of its write-ahead log, at which the server ends: the app outlives it', { timeout: 60_000 }, async () => {
+    test('of its write-ahead log, at which the server ends: the app outlives it', { timeout: 180_000 }, async () => {
       const folder = await disk(200)
       const small = await startPostgres({
         dataFolder: `${folder}/data`,

@@ -104,7 +104,7 @@ describe.skipIf(missing)(titled('the doctor on Postgres', missing), () => {
     ])
   })
 
-  test('a server that risks its data is named for it', { timeout: 60_000 }, async () => {
+  test('a server that risks its data is named for it', { timeout: 180_000 }, async () => {
     const server = await testServer({
       settings: { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off', max_connections: '16' },
     })
@@ -248,7 +248,7 @@ describe.skipIf(missing)(titled('who stands in the way', missing), () => {
     ])
   })
 
-  test('a logical slot without a reader is named with what it keeps', { timeout: 60_000 }, async () => {
+  test('a logical slot without a reader is named with what it keeps', { timeout: 180_000 }, async () => {
     const own = await testServer({ settings: { min_wal_size: '32MB' } })
     const { process, doctor, sql } = await opened(own)
     await process()

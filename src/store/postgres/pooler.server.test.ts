@@ -121,7 +121,7 @@ describe.skipIf(missing)(titled('behind a pooler', missing), () => {
     }
 
     test('handles each event once, about a second after another process has committed it', {
-      timeout: 60_000,
+      timeout: 180_000,
     }, async () => {
       const { url, sql } = await testDatabase()
       const through = bouncer.url(url)
@@ -168,7 +168,7 @@ describe.skipIf(missing)(titled('behind a pooler', missing), () => {
       for (const worker of workers) await worker.said('stopped')
     })
 
-    test('goes on when the one that worked is killed, once its lease has run out', { timeout: 60_000 }, async () => {
+    test('goes on when the one that worked is killed, once its lease has run out', { timeout: 180_000 }, async () => {
       const { url, sql } = await testDatabase()
       const through = bouncer.url(url)
       const first = await startWorker(through, 'one')

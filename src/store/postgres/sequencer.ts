@@ -41,7 +41,7 @@ const lookMs = 5_000
 const pollFirstMs = 10
 const pollMaxMs = 1_000
 const queryTimeoutMs = 5_000
-/** How long a connection may take to end in order. */
+/** How long a last tick may take, and then the connection to end in order. */
 const endMs = 1_000
 /** Somebody else has been ticking for so long: who? */
 const busyMs = 2_000
@@ -177,21 +177,27 @@ export class Sequencer {
     this.#ended.abort()
     this.#ring()
     await this.#running
+    if (this.#running !== undefined) await this.#lastBeat()
     const connection = await this.#connection?.catch(() => undefined)
     if (connection !== undefined) await this.#end(connection)
     for (const waiter of this.#waiters) waiter.resolve()
     this.#waiters.clear()
   }
 
-  /** In order, where the server answers. */
+  /** What was committed here just now is numbered here: there may be nobody else to do it. */
+  async #lastBeat(): Promise<void> {
+    if ([...this.#contexts.values()].some(({ dirty }) => dirty)) await this.#whereItAnswers(this.#beat())
+  }
+
   async #end(connection: PgConnection): Promise<void> {
-    const ended = new AbortController()
-    const ending = connection
-      .end()
-      .catch(() => {})
-      .finally(() => ended.abort())
-    await Promise.race([ending, this.#options.environment.sleep(endMs, ended.signal)])
+    await this.#whereItAnswers(connection.end())
     destroy(connection)
+  }
+
+  async #whereItAnswers(work: Promise<unknown>): Promise<void> {
+    const ended = new AbortController()
+    const ending = work.catch(() => {}).finally(() => ended.abort())
+    await Promise.race([ending, this.#options.environment.sleep(endMs, ended.signal)])
   }
 
   #ring(): void {

@@ -30,10 +30,10 @@ const guards: readonly [string, Change, 'beginning' | 'now'][] = [
   ['the head in the transaction of the entries', ({ inbox }) => ({ inbox: { ...inbox, advance: () => {} } }), 'now'],
 ]
 
-test('with all of them the world is whole', { timeout: 60_000 }, async () => {
+test('with all of them the world is whole', { timeout: 180_000 }, async () => {
   expect(await after(() => ({}))).toEqual(wholeWorld)
 })
 
-test.each(guards)('without %s it is not', { timeout: 60_000 }, async (_, change, startAt) => {
+test.each(guards)('without %s it is not', { timeout: 180_000 }, async (_, change, startAt) => {
   expect(await after(change, startAt)).not.toEqual(wholeWorld)
 })

@@ -20,7 +20,7 @@ import { exchangeWorld, ordering } from './world.ts'
 const operator = { by: 'test', reason: 'to see' }
 
 test('a received event that fails parks its key; retried, skipped, traced and read again from the start', {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async () => {
   const broker = new NastyBroker({ random: Math.random, traits: { ordered: true }, faults: kind })
   const world = await exchangeWorld(broker.transport)

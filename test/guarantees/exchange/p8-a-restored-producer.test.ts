@@ -32,7 +32,7 @@ test.each([
   ['copied back by hand', byHand, [4, 5]],
 ] as const)(
   '%s: new events of a key that has lost some wait for a person',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async (_, putBack, wait) => {
     const broker = new NastyBroker({ random: Math.random, traits: { ordered: true }, faults: kind })
     const world = await exchangeWorld(broker.transport)

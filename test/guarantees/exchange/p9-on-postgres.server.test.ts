@@ -29,7 +29,7 @@ const openShipment = shipping.consume(OrderPlacedV1, 'open-shipment', ({ id, key
 
 const withPool = (url: string): Pool => {
   const made = new Pool({ connectionString: url, max: 6 })
-  onTestFinished(() => void made.end())
+  onTestFinished(() => made.end())
   return made
 }
 const started = async (app: App): Promise<App> => {
@@ -75,7 +75,7 @@ const bench = async () => {
 }
 
 const missing = missingPostgres()
-describe.skipIf(missing)(titled('on Postgres', missing), { timeout: 90_000 }, () => {
+describe.skipIf(missing)(titled('on Postgres', missing), { timeout: 180_000 }, () => {
   test('several receivers of one context lose nothing, double nothing, and keep order', async () => {
     const { producer, consumer, place, whole } = await bench()
     const sending = await started(producer())

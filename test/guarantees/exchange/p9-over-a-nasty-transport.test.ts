@@ -15,7 +15,7 @@ const random = (): (() => number) => {
 describe('over a nasty transport', () => {
   test.each([false, true])(
     'nothing is lost, doubled or out of order (ordered: %s)',
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async (ordered) => {
       const broker = new NastyBroker({ random: random(), traits: { ordered } })
       const world = await exchangeWorld(broker.transport)
@@ -34,7 +34,7 @@ describe('over a nasty transport', () => {
     ['everything', 1],
   ])(
     "that loses %s of what it carries: it is read in the producers' logs, the last event of a key too, and settled means all",
-    { timeout: 60_000 },
+    { timeout: 180_000 },
     async (_, lost) => {
       const traits = { delivery: 'at-most-once', ordered: false } as const
       const broker = new NastyBroker({ random: random(), traits, faults: { ...nasty, lost } })
@@ -67,7 +67,7 @@ describe('over a nasty transport', () => {
   )
 
   test('that has lost what was published before its subscriber looked into the log: nothing is missing', {
-    timeout: 60_000,
+    timeout: 180_000,
   }, async () => {
     const traits = { delivery: 'at-most-once' } as const
     const broker = new NastyBroker({ random: random(), traits, faults: { ...kind, lost: 0.5 } })
@@ -85,7 +85,7 @@ describe('over a nasty transport', () => {
     expect(world.faults()).toEqual(wholeWorld)
   })
 
-  test('a broker that is down holds nothing up but itself', { timeout: 60_000 }, async () => {
+  test('a broker that is down holds nothing up but itself', { timeout: 180_000 }, async () => {
     const broker = new NastyBroker({ random: random() })
     broker.down = true
     const world = await exchangeWorld(broker.transport)

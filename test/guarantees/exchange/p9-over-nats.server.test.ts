@@ -10,7 +10,7 @@ import { eventually } from '../../support/eventually.ts'
 const missing = missingNats()
 
 describe.skipIf(missing)(titled('over NATS', missing), () => {
-  test('nothing is lost, doubled or out of order', { timeout: 90_000 }, async () => {
+  test('nothing is lost, doubled or out of order', { timeout: 180_000 }, async () => {
     await using server = await startNats()
     const world = await exchangeWorld(natsAt(server.url, { ackWait: 2_000 }))
     const [first, second] = [world.producer(ordering), world.producer(wholesale)]

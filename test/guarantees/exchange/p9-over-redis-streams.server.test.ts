@@ -10,7 +10,7 @@ import { exchangeWorld, ordering, placeAll, wholeWorld, wholesale } from './worl
 
 const missing = missingRedis()
 describe.skipIf(missing)(titled('over Redis Streams', missing), () => {
-  test('nothing is lost, doubled or out of order', { timeout: 60_000 }, async () => {
+  test('nothing is lost, doubled or out of order', { timeout: 180_000 }, async () => {
     const broker = await testRedis()
     const world = await exchangeWorld(
       redisStreamsTransport({

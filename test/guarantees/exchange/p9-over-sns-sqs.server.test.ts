@@ -35,7 +35,7 @@ describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
     return { world, consumers, first, second }
   }
 
-  test('nothing is lost, doubled or out of order', { timeout: 90_000 }, async () => {
+  test('nothing is lost, doubled or out of order', { timeout: 180_000 }, async () => {
     const { world, first, second } = await atWork({ prefix: 'short-' })
     await Promise.all([placeAll(first, ordering, 0, 100), placeAll(second, wholesale, 0, 60)])
     await world.settled(60_000)

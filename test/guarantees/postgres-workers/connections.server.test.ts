@@ -404,6 +404,8 @@ describe.skipIf(missing)(titled('connections to Postgres', missing), () => {
     await Promise.all([unit, stopped])
     expect(await states(world)).toEqual(['late'])
     expect(await world.log()).toHaveLength(1)
+    const [given] = await world.ordering.sql('SELECT sum(events)::integer AS positions FROM pabal_ordering.run')
+    expect(given).toEqual({ positions: 1 })
     await expectNothingOpen(world)
   })
 })

@@ -23,7 +23,7 @@ const between = async (world: World) => {
 
 const missing = missingPostgres()
 describe.skipIf(missing)(titled('a network between processes and Postgres', missing), () => {
-  const timeout = { timeout: 60_000 }
+  const timeout = { timeout: 180_000 }
 
   test.each(['is held', 'swallows replies'])(
     'that %s costs a process its lanes, and others go on; it works again when the network does',

@@ -85,7 +85,7 @@ describe.skipIf(missing)(titled('a Postgres server that is put back to an older 
     ;[server, elsewhere] = await Promise.all([startPostgres(), startPostgres()])
   })
   afterAll(() => Promise.all([server, elsewhere].map((each) => each[Symbol.asyncDispose]())))
-  const timeout = { timeout: 90_000 }
+  const timeout = { timeout: 180_000 }
 
   test('is noticed by processes that stay up, before anything new is in its log', timeout, async () => {
     const world = await testWorld(server, elsewhere)

@@ -23,7 +23,7 @@ const leasedUntil = async ({ ordering: { sql } }: World): Promise<number> =>
 
 const missing = missingPostgres()
 describe.skipIf(missing)(titled('lanes on Postgres', missing), () => {
-  const timeout = { timeout: 60_000 }
+  const timeout = { timeout: 180_000 }
 
   test('those of a killed process are taken over at once, however long its leases are', timeout, async () => {
     const world = await testWorld()

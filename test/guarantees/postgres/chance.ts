@@ -12,7 +12,7 @@ export const deadline = (shortMs: number): { readonly passed: () => boolean } =>
 }
 
 /** For tests with a load. */
-export const timeout = { timeout: 60_000 + 2 * (soakMs ?? 0) }
+export const timeout = { timeout: 180_000 + 2 * (soakMs ?? 0) }
 
 export class Chance {
   #state: number

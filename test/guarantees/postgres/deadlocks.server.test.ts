@@ -48,7 +48,8 @@ describe.skipIf(missing)(titled('several keys in one unit', missing), () => {
       return idsOf(events)
     }
     const done = (await Promise.all([unit(0), unit(1)])).flat()
-    expect(runs).toBe(3)
+    // Run again, it may meet the other one again.
+    expect(runs).toBeGreaterThanOrEqual(3)
     expect((await committedIn(database)).toSorted()).toEqual(done.toSorted())
     expect(faultsOf(await new Follower(processes[0]).end(), done)).toEqual(none)
   })

@@ -75,7 +75,7 @@ const firstFault = async (options: RigOptions): Promise<unknown> => {
 
 const missing = missingPostgres()
 describe.skipIf(missing)(titled('without', missing), () => {
-  test.each(bySchedules)('%s, schedules lose events or their order', { timeout: 60_000 }, async (_, options) => {
+  test.each(bySchedules)('%s, schedules lose events or their order', { timeout: 180_000 }, async (_, options) => {
     expect(await firstFault(options)).toBeDefined()
   })
 })
