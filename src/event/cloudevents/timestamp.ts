@@ -4,6 +4,9 @@ const pattern = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:
 
 /** Milliseconds since 1970, what is finer cut off; undefined for what is no RFC 3339. A leap second is the next one's begin. */
 export const instantOf = (text: string): number | undefined => {
+  const plain = text.length === 24 ? Date.parse(text) : Number.NaN
+  // As `Date` itself writes it, which ours all are: what it changes is looked at closer.
+  if (!Number.isNaN(plain) && new Date(plain).toISOString() === text) return plain
   const found = pattern.exec(text)
   if (found === null) return undefined
   const [year, month, day, hour, minute, second] = found.slice(1, 7).map(Number) as [
