@@ -60,7 +60,10 @@ export class Receiver {
     const { runtime, source, stream } = this.#parts
     const event = receivedEvent(incoming.decode(runtime.limits))
     const refuse = (reason: string) => new PabalError('PABAL_MESSAGE_INVALID', `${event.type} ${event.id}: ${reason}`)
-    if (!event.sequenced) throw refuse(`it has no place in a stream: ${event.missing.join(', ')}`)
+    if (!event.sequenced) {
+      const hint = event.context === undefined ? '; a producer that is no context of pabal is named in `foreign`' : ''
+      throw refuse(`it has no place in a stream: ${event.missing.join(', ')}${hint}`)
+    }
     if (event.context !== source) throw refuse(`it is of ${JSON.stringify(event.source)}, not of '${source}'`)
     if (event.stream !== stream) throw refuse(`its stream is ${JSON.stringify(event.stream)}`)
     if ((event.hopCount ?? 0) > runtime.limits.hops)
