@@ -6,6 +6,7 @@ import type { Publication } from '../event/publication.ts'
 import { checkCarriable } from '../exchange/carriable.ts'
 import { Carrier, type Reception } from '../exchange/carrier.ts'
 import type { Carried } from '../exchange/exchange.ts'
+import { ForeignReceiver } from '../exchange/foreign-receiver.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
 import { Receiver } from '../exchange/receiver.ts'
 import { relaySpec } from '../exchange/relay.ts'
@@ -73,6 +74,7 @@ const refuseTooLarge = (bound: Bound, carried: Carried, { runtimes, options: { l
 /** Where the producer's log can be reached, what has not come is looked for there. */
 const verifierOf = ({ runtime, source, stream, receiver }: Reception, parts: Parts): readonly Subscription[] => {
   const { composition, options } = parts
+  if (receiver instanceof ForeignReceiver) return []
   for (const carried of composition.carried) {
     const origin = carried.origins.find((bound) => nameOf(bound) === source)
     if (origin === undefined || carried.stream !== stream) continue
@@ -101,6 +103,9 @@ const receptionsOf = (
           .filter((each) => each.source === source && each.stream === stream)
           .flatMap(({ definitions }) => definitions.map(({ type }) => type)),
       )
+      const producers = over.flatMap(({ foreign }) => foreign.get(source) ?? [])
+      if (producers.length > 0)
+        return { runtime, source, stream, receiver: new ForeignReceiver({ runtime, source, stream, producers, types }) }
       const definitions = over.flatMap(({ from }) => from[source]!.filter(({ type }) => types.has(type)))
       const fromFirst = over.every((each) => each.fromFirst)
       return { runtime, source, stream, receiver: new Receiver({ runtime, source, stream, definitions, fromFirst }) }

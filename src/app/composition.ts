@@ -143,6 +143,7 @@ const arrivalsOf = (
 }
 
 const checkCarried = (carried: readonly Carried[], local: ReadonlySet<string>): void => {
+  checkForeign(carried)
   for (const { from, stream, carries, transport } of carried)
     for (const [source, events] of Object.entries(from)) {
       if (local.has(source))
@@ -151,6 +152,18 @@ const checkCarried = (carried: readonly Carried[], local: ReadonlySet<string>): 
         if (!carries(type))
           refuse(`${type} of '${source}' does not come over ${transport.name}: it is not of the stream '${stream}'`)
     }
+}
+
+/** Nobody is foreign by accident, and who is has no log that could be read. */
+const checkForeign = (carried: readonly Carried[]): void => {
+  const foreign = new Set(carried.flatMap((each) => [...each.foreign.keys()]))
+  for (const { from, foreign: own, origins, transport } of carried) {
+    for (const name of Object.keys(from))
+      if (foreign.has(name) && !own.has(name))
+        refuse(`'${name}' is foreign over one transport, and a context over ${transport.name}`)
+    for (const name of origins.map(nameOf))
+      if (foreign.has(name)) refuse(`'${name}' is foreign: it has no log that \`origins\` could reach`)
+  }
 }
 
 /** Strong consistency is a property of one database: such a consumer cannot move out. */

@@ -154,6 +154,8 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
 }
 
 const contextName = /^[a-z][a-z0-9_]*$/
+
+export const isContextName = (name: string): boolean => contextName.test(name) && name.length <= 40 && name !== 'pabal'
 const list = <T>(value: T | readonly T[]): readonly T[] =>
   Array.isArray(value) ? (value as readonly T[]) : [value as T]
 const invalid = (detail: string): PabalError => new PabalError('PABAL_DEFINITION_INVALID', detail)
@@ -227,7 +229,7 @@ export const defineContext = <
     handlerMetadata,
     title,
   } = options
-  if (!contextName.test(name) || name.length > 40 || name === 'pabal')
+  if (!isContextName(name))
     throw invalid(
       `${JSON.stringify(name)} is not a context's name: lower case, digits, '_', at most 40 characters, and not 'pabal'`,
     )

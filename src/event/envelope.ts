@@ -4,7 +4,7 @@ import { type DataOf, type EntryDefinition, upcast } from './definition.ts'
 
 /** An event as a before-commit handler sees it: raised, not yet appended. */
 export interface Raised<Type extends string = string, Data = unknown, Metadata = unknown> {
-  /** UUIDv7; the event's identity everywhere and for ever. */
+  /** UUIDv7; the event's identity everywhere and for ever. Of a foreign producer's event a UUIDv8, made of its source and id. */
   readonly id: string
   readonly type: Type
   /** What order is kept for. */
@@ -27,9 +27,9 @@ export interface Raised<Type extends string = string, Data = unknown, Metadata =
 /** An event as durable and after-commit handlers see it. */
 export interface Envelope<Type extends string = string, Data = unknown, Metadata = unknown>
   extends Raised<Type, Data, Metadata> {
-  /** The context that it happened in. */
+  /** The context that it happened in, or the name of the foreign producer. */
   readonly source: string
-  /** 1, 2, 3 … within its key, without a gap (P3). A public event keeps the private event's. */
+  /** 1, 2, 3 … within its key, without a gap (P3). A public event keeps the private event's; a foreign producer's is counted as it comes. */
   readonly sequence: number
 }
 

@@ -5,6 +5,7 @@ import { backoffMs, type Environment } from '../core/environment.ts'
 import { describeError } from '../core/errors.ts'
 import type { MessageLimits } from '../event/cloudevents/body.ts'
 import { channelOf } from './exchange.ts'
+import type { ForeignReceiver } from './foreign-receiver.ts'
 import type { Receiver } from './receiver.ts'
 import type { OpenTransport, Receiving, Transport } from './transport.ts'
 
@@ -13,7 +14,7 @@ export interface Reception {
   readonly runtime: ContextRuntime
   readonly source: string
   readonly stream: string
-  readonly receiver: Receiver
+  readonly receiver: Receiver | ForeignReceiver
 }
 
 export interface CarrierParts {

@@ -1,7 +1,9 @@
 /** PORT: everything between contexts. How public events travel from the contexts that publish them to those that consume them. */
 
 import type { Bound } from '../context/definition.ts'
+import { PabalError } from '../core/errors.ts'
 import type { PublicEventDefinition } from '../event/definition.ts'
+import { definitionsOf, type ForeignProducer, type ForeignProducers, foreignProducers } from './foreign.ts'
 import type { Channel, Transport } from './transport.ts'
 
 export type { Bound }
@@ -25,6 +27,8 @@ export interface Carried {
   readonly carries: (type: string) => boolean
   /** Contexts that run elsewhere, and which of their public events may come. */
   readonly from: Readonly<Record<string, readonly PublicEventDefinition[]>>
+  /** Those among them that are no contexts of pabal. */
+  readonly foreign: ReadonlyMap<string, ForeignProducer>
   /** Of those, the ones whose logs can be reached: what the transport has lost is read there. */
   readonly origins: readonly Bound[]
   /** False: a key begins with the first event of it that comes. */
@@ -46,6 +50,13 @@ export interface CarriedOptions {
    */
   readonly from?: Carried['from'] | undefined
   /**
+   * What comes from producers that are no contexts of pabal and send CloudEvents: `{ erp: { sources: ['urn:acme:erp'], events:
+   * [InvoicedV1] } }`. The name is given here, stands for one producer for ever, and says what its channel is called, as a
+   * context's does. Each event, by its source and id, is handled once for as long as the own log keeps it, those of a key in the
+   * order in which the transport brings them. Nobody notices what is missing.
+   */
+  readonly foreign?: ForeignProducers | undefined
+  /**
    * `ordering.with({ store })` of such contexts, where their databases can be reached. A verifier reads along there, two seconds
    * behind, and enters what the transport has not brought; `settle` waits for it, and so does the producer's retention.
    */
@@ -62,23 +73,31 @@ export interface CarriedOptions {
   readonly name?: string | undefined
 }
 
-/** An exchange over any transport; adapters are called by their own names. */
+/** An exchange over any transport; adapters are called by their own names. @throws PABAL_COMPOSITION_INVALID */
 export const over = (
   transport: Transport,
-  { from = {}, origins = [], startAt = 'beginning', name = transport.name }: CarriedOptions = {},
-): Exchange => ({
-  '~pabal': {
-    kind: transport.name,
-    producers: [],
-    carried: [
-      {
-        transport: { ...transport, name },
-        stream: publicStream,
-        carries: () => true,
-        from,
-        origins,
-        fromFirst: startAt === 'beginning',
-      },
-    ],
-  },
-})
+  { from = {}, foreign: given = {}, origins = [], startAt = 'beginning', name = transport.name }: CarriedOptions = {},
+): Exchange => {
+  const foreign = foreignProducers(given)
+  for (const producer of foreign.keys())
+    if (Object.hasOwn(from, producer))
+      throw new PabalError('PABAL_COMPOSITION_INVALID', `'${producer}' is a context in \`from\`, and foreign`)
+  const events = [...foreign].map(([producer, each]) => [producer, definitionsOf(each)] as const)
+  return {
+    '~pabal': {
+      kind: transport.name,
+      producers: [],
+      carried: [
+        {
+          transport: { ...transport, name },
+          stream: publicStream,
+          carries: () => true,
+          from: { ...from, ...Object.fromEntries(events) },
+          foreign,
+          origins,
+          fromFirst: startAt === 'beginning',
+        },
+      ],
+    },
+  }
+}

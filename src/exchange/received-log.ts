@@ -19,6 +19,14 @@ interface Place {
   readonly sequence: number
 }
 
+/** What a foreign producer calls its event; kept with the entry, whose own sequence is the event's. */
+export interface Identity {
+  readonly source: string
+  readonly id: string
+  /** When it happened, as it says. */
+  readonly timeMs?: number
+}
+
 /** What is received: a stream of a context. */
 export interface Origination {
   /** The producing context. */
@@ -27,7 +35,7 @@ export interface Origination {
 }
 
 /** A producer's keys have a space of their own, for each of its streams: one that we use too is another key. */
-const storedKey = ({ source, stream }: Origination, key: string): string =>
+export const storedKey = ({ source, stream }: Origination, key: string): string =>
   `${receivedKeyPrefix}${channelOf(source, stream).context}:${key}`
 
 /** An event as an entry of the receiver's log. Its payload is checked when it is read, so that one that does not fit parks its key. */
@@ -112,12 +120,13 @@ export class ReceivedLog implements EventSource {
     const definition = this.#definitions.get(row.type)!
     const key = row.key.slice(storedKey(this.#parts, '').length)
     const { data, failure } = this.#payload(definition, row, key)
+    const told = toldBy(row)
     const fields = {
       id: row.id,
       key,
       version: row.version,
       text: row.data,
-      timeMs: row.time_ms,
+      timeMs: ('id' in told ? told.timeMs : undefined) ?? row.time_ms,
       correlationId: row.correlation_id ?? row.id,
       causationId: row.causation_id ?? undefined,
       hopCount: row.hops,
@@ -126,7 +135,7 @@ export class ReceivedLog implements EventSource {
     }
     const record = new EventRecord(definition, this.producer, fields, data)
     record.position = row.position
-    record.sequence = placeOf(row).sequence
+    record.sequence = sequenceOf(row)
     // What is between was looked at when it was received: nothing that this consumer wants is missing.
     record.previousSequence = 0
     record.failure = failure
@@ -137,7 +146,8 @@ export class ReceivedLog implements EventSource {
     try {
       const data = definition['~pabal'].parse(decodeJson(row.data, this.#parts.limits, row.type))
       const own = definition['~pabal'].key(data)
-      if (own === key) return { data }
+      // What a foreign producer sends was given the key that could be had when it came.
+      if (own === key || 'id' in toldBy(row)) return { data }
       const detail = `${row.type} ${row.id}: it came with the key ${JSON.stringify(key)}, its payload says ${JSON.stringify(own)}`
       return { failure: new PabalError('PABAL_PAYLOAD_INVALID', detail) }
     } catch (error) {
@@ -182,7 +192,7 @@ export class ReceivedLog implements EventSource {
         from: middle,
         limit: 1,
       })
-      if (row === undefined || placeOf(row).sequence >= from) high = middle
+      if (row === undefined || sequenceOf(row) >= from) high = middle
       else low = row.sequence + 1
     }
     return low
@@ -210,7 +220,12 @@ export class ReceivedLog implements EventSource {
   }
 }
 
-const placeOf = ({ metadata }: StoredEvent): Place => JSON.parse(metadata!) as Place
+const toldBy = ({ metadata }: StoredEvent): Place | Identity => JSON.parse(metadata!) as Place | Identity
+
+const sequenceOf = (row: StoredEvent): number => {
+  const told = toldBy(row)
+  return 'sequence' in told ? told.sequence : row.sequence
+}
 
 /** Of which channel an entry is, and where it stands there; undefined for an event of the log's own context. */
 export const receivedFrom = (
@@ -219,5 +234,5 @@ export const receivedFrom = (
   if (!row.key.startsWith(receivedKeyPrefix)) return undefined
   const rest = row.key.slice(receivedKeyPrefix.length)
   const end = rest.indexOf(':')
-  return { channel: rest.slice(0, end), key: rest.slice(end + 1), sequence: placeOf(row).sequence }
+  return { channel: rest.slice(0, end), key: rest.slice(end + 1), sequence: sequenceOf(row) }
 }

@@ -5,7 +5,7 @@
  */
 
 import type { ContextRuntime } from '../context/runtime.ts'
-import { isPabalError, PabalError } from '../core/errors.ts'
+import { PabalError } from '../core/errors.ts'
 import type { PublicEventDefinition } from '../event/definition.ts'
 import { fromJson, toJson } from '../event/cloudevents/structured.ts'
 import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
@@ -13,7 +13,8 @@ import type { EventRecord } from '../event/envelope.ts'
 import type { EarlyEvent, InboxHead, InboxStream, Session } from '../store/store.ts'
 import { type Arrived, sort } from './arrival.ts'
 import { receivedRecord } from './received-log.ts'
-import type { Incoming, Taken } from './transport.ts'
+import { takeBatch } from './taking.ts'
+import type { Incoming, Take } from './transport.ts'
 
 /** Where what was received from a context stands; not the name of any handler, so the place is nobody's but the receiver's. */
 export const receptionOf = (source: string, stream: string): InboxStream => ({ consumer: ':received', source, stream })
@@ -48,26 +49,21 @@ export class Receiver {
   }
 
   /** One transaction for the batch. Rejects when nothing of it was stored. */
-  readonly take = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => {
-    const events: SequencedEvent[] = []
-    const taken = batch.map((incoming): Taken => {
-      try {
-        events.push(this.#read(incoming))
-        return undefined
-      } catch (error) {
-        if (!isPabalError(error)) throw error
-        return { refused: error }
-      }
-    })
-    if (events.length > 0) await this.enter(events)
-    return taken
-  }
+  readonly take: Take = (batch) =>
+    takeBatch(
+      batch,
+      (incoming) => this.#read(incoming),
+      (events) => this.enter(events),
+    )
 
   #read(incoming: Incoming): SequencedEvent {
     const { runtime, source, stream } = this.#parts
     const event = receivedEvent(incoming.decode(runtime.limits))
     const refuse = (reason: string) => new PabalError('PABAL_MESSAGE_INVALID', `${event.type} ${event.id}: ${reason}`)
-    if (!event.sequenced) throw refuse(`it has no place in a stream: ${event.missing.join(', ')}`)
+    if (!event.sequenced) {
+      const hint = event.context === undefined ? '; a producer that is no context of pabal is named in `foreign`' : ''
+      throw refuse(`it has no place in a stream: ${event.missing.join(', ')}${hint}`)
+    }
     if (event.context !== source) throw refuse(`it is of ${JSON.stringify(event.source)}, not of '${source}'`)
     if (event.stream !== stream) throw refuse(`its stream is ${JSON.stringify(event.stream)}`)
     if ((event.hopCount ?? 0) > runtime.limits.hops)

@@ -195,6 +195,11 @@ export interface Log {
     types: readonly string[],
   ): Awaitable<StoredEvent | { readonly droppedSequence: number } | undefined>
   byId(session: Session, id: string): Awaitable<StoredEvent | undefined>
+  /**
+   * Which of these ids of foreign producers' events (`foreignId`) the log has, also those that have no position yet. What
+   * retention has dropped may or may not be among them.
+   */
+  foreign(session: Session, ids: readonly string[]): Awaitable<ReadonlySet<string>>
   byCorrelation(session: Session, correlationId: string, limit: number): Awaitable<readonly StoredEvent[]>
   at(session: Session, position: number): Awaitable<StoredEvent | undefined>
   /** Events of these types after a position (and up to another), for plans. */

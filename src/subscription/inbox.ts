@@ -1,4 +1,4 @@
-/** What to do with a foreign event, decided from the last one of its key that was applied (P9). Pure. */
+/** What to do with an event of another context, decided from the last one of its key that was applied (P9). Pure. */
 
 import type { EventRecord } from '../event/envelope.ts'
 import type { InboxHead } from '../store/store.ts'

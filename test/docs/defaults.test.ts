@@ -39,7 +39,7 @@ const inCode: Readonly<Record<string, number>> = {
   "an event's type": literal('event/definition.ts', /type\.length > (\d+)/),
   'a key': literal('event/definition.ts', /value\.length > (\d+)/),
   "a handler's name": literal('context/handler.ts', /consumerName\.test\(name\) \|\| name\.length > (\d+)/),
-  "a context's name": literal('context/definition.ts', /contextName\.test\(name\) \|\| name\.length > (\d+)/),
+  "a context's name": literal('context/definition.ts', /contextName\.test\(name\) && name\.length <= (\d+)/),
 }
 
 describe('the page of defaults', () => {

@@ -128,6 +128,12 @@ describe('an event from elsewhere', () => {
     expect(event).toMatchObject({ sequenced: false, correlationId: undefined, hopCount: undefined })
     expect(event.missing).toContain('stream')
     expect(Object.fromEntries(event.cloudEvent.attributes)).toEqual(theirs)
+    // They are indexed.
+    const long = 'x'.repeat(501)
+    expect(received({ ...foreign, correlationid: long, causationid: long })).toMatchObject({
+      correlationId: undefined,
+      causationId: undefined,
+    })
     expect(received({ ...ours, source: '/x', previousversion: ours.streamversion })).toMatchObject({
       sequenced: false,
       missing: ['previousversion'],

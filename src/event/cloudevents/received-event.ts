@@ -90,7 +90,7 @@ export const receivedEvent = (cloudEvent: CloudEvent): ReceivedEvent => {
   const previousSequence = read('previousversion', sequenceBefore(sequence))
   const stream = read('stream', filledText)
   const incarnation = read('incarnation', filledText)
-  const correlationId = read('correlationid', filledText)
+  const correlationId = read('correlationid', keyText)
   const hopCount = read('hopcount', integerFrom(0))
   const ours: Readonly<Record<OurAttribute, unknown>> = {
     time,
@@ -111,7 +111,7 @@ export const receivedEvent = (cloudEvent: CloudEvent): ReceivedEvent => {
     time,
     timeMs: time === undefined ? undefined : instantOf(time),
     correlationId,
-    causationId: read('causationid', filledText),
+    causationId: read('causationid', keyText),
     hopCount,
     traceparent: traceparentIn(attributes),
     metadataText: read('metadata', filledText),
@@ -144,14 +144,17 @@ export const payloadOf = ({ text, type, cloudEvent }: ReceivedEvent, limits: Jso
 const filledText = (value: AttributeValue): string | undefined =>
   typeof value === 'string' && value !== '' ? value : undefined
 
-/** As long as a key may be: `key` in `definition.ts`. */
+/** As long as a key may be: `key` in `definition.ts`. What is indexed must not be longer. */
 const keyText = (value: AttributeValue): string | undefined => {
   const text = filledText(value)
   return text !== undefined && text.length <= 500 ? text : undefined
 }
 
-/** @throws PABAL_MESSAGE_INVALID: to leave a key out that is too long would lose the order that it asks for */
-const foreignKey = (attributes: Attributes): string | undefined => {
+/**
+ * `partitionkey`, else `subject`; undefined where neither is there.
+ * @throws PABAL_MESSAGE_INVALID: to leave a key out that is too long would lose the order that it asks for
+ */
+export const foreignKey = (attributes: Attributes): string | undefined => {
   const value = [attributes.get('partitionkey'), attributes.get('subject')].find(
     (candidate) => candidate !== undefined && filledText(candidate) !== undefined,
   )

@@ -1,6 +1,7 @@
 /** The event log on Postgres. Readers see what has a position: events of open transactions are not there yet, nor those not ticked. */
 
 import type { StoredEvent } from '../../event/envelope.ts'
+import { foreignIdFirst } from '../../event/foreign-id.ts'
 import type { LaneFilter, Log, ReadOptions, Session } from '../store.ts'
 import { createAppend } from './append.ts'
 import { plainArray, textArray } from './arrays.ts'
@@ -63,6 +64,13 @@ export const createLog = (context: string, s: string): Log => {
       WHERE e.id >= r.id + greatest(0, ${low} + 1 - r.position) AND e.id < r.id + least(r.events, ${high} + 1 - r.position) AND ${filter}
       ${end}
     ) e ON true`
+
+  /** There are two indexes of ids. The planner takes the one whose condition it is told. */
+  const isForeign = `event_id >= '${foreignIdFirst}'`
+  const withId = (id: string, parameter: string): string => {
+    const inIndex = id.toLowerCase() >= foreignIdFirst ? isForeign : `event_id < '${foreignIdFirst}'`
+    return `event_id = ${parameter}::text::uuid AND ${inIndex}`
+  }
 
   const head = statement(`SELECT ${headOf} AS position, (SELECT incarnation FROM ${s}.meta) AS incarnation`)
 
@@ -162,17 +170,25 @@ export const createLog = (context: string, s: string): Log => {
       uuid.test(id)
         ? one(
             session,
-            `SELECT p.position, ${eventColumns} FROM ${s}.event e ${placeOf} WHERE e.event_id = $1::text::uuid AND p.position > ${dropped}`,
+            `SELECT p.position, ${eventColumns} FROM ${s}.event e ${placeOf} WHERE ${withId(id, '$1')} AND p.position > ${dropped}`,
             [id],
           )
         : undefined,
+
+    foreign: async (session, ids) => {
+      const rows = await on(session).rows(
+        statement(`SELECT event_id FROM ${s}.event WHERE event_id = ANY ($1::text::uuid[]) AND ${isForeign}`),
+        [plainArray(ids)],
+      )
+      return new Set(rows.map(([id]) => String(id)))
+    },
 
     byCorrelation: (session, correlationId, limit) =>
       read(
         session,
         `SELECT p.position, ${eventColumns} FROM (
            SELECT * FROM ${s}.event WHERE correlation_id = $1
-           ${uuid.test(correlationId) ? `UNION ALL SELECT * FROM ${s}.event WHERE event_id = $2::text::uuid` : ''}
+           ${uuid.test(correlationId) ? `UNION ALL SELECT * FROM ${s}.event WHERE ${withId(correlationId, '$2')}` : ''}
          ) e ${placeOf} WHERE p.position > ${dropped}
          ORDER BY p.position LIMIT ${limit}`,
         uuid.test(correlationId) ? [correlationId, correlationId] : [correlationId],

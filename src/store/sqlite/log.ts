@@ -169,6 +169,14 @@ export const createLog = (context: string, p: string): Log => {
 
     byId: (session, id) => row(session, `SELECT ${columns} FROM ${p}event WHERE id = ?`, id),
 
+    foreign: (session, ids) =>
+      new Set(
+        on(session)
+          .prepareArrays(`SELECT id FROM ${p}event WHERE id IN (SELECT value FROM json_each(?))`)
+          .all(JSON.stringify(ids))
+          .map((found) => (found as unknown as [string])[0]),
+      ),
+
     byCorrelation: (session, correlationId, limit) =>
       rows(
         session,

@@ -75,6 +75,7 @@ export const paid = 'ordering.order-paid'
 export const cancelled = 'ordering.order-cancelled'
 
 export interface EventFields {
+  readonly id?: string
   readonly key?: string
   readonly type?: string
   readonly version?: number
@@ -91,7 +92,7 @@ export interface EventFields {
 /** An event as a unit of work would append it. */
 export const raised = (fields: EventFields = {}): EventRecord => {
   const { type = placed, version = 1 } = fields
-  const id = systemEnvironment.id()
+  const id = fields.id ?? systemEnvironment.id()
   const record = new EventRecord(definitionOf(type, version), 'ordering', {
     id,
     key: fields.key ?? 'order-1',

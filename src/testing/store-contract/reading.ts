@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict'
 import type { StoredEvent } from '../../event/envelope.ts'
+import { foreignId } from '../../event/foreign-id.ts'
 import { slotOf } from '../../store/slot.ts'
+import type { Session } from '../../store/store.ts'
 import { append, cancelled, type StoreRule, ids, paid, pick, placed, type Process, raised, rule } from './fixture.ts'
 
 interface Reader {
@@ -250,6 +252,23 @@ export const readingRules: readonly StoreRule[] = [
     assert.equal((await read((session) => log.at(session, 1)))?.id, first!.id)
     assert.equal(await read((session) => log.byId(session, 'no-such-id')), undefined)
     for (const position of [0, 3]) assert.equal(await read((session) => log.at(session, position)), undefined)
+  }),
+
+  rule('a foreign event is known by its id from where it is entered, before it has a position', async (process) => {
+    const { read, write, log } = process
+    const [known, other] = [foreignId('urn:acme:erp', '1'), foreignId('urn:acme:erp', '2')]
+    const found = async (session: Session) => [...(await log.foreign(session, [known, other]))]
+    await write(async (session) => {
+      assert.deepEqual(await found(session), [])
+      await log.append(session, [raised({ id: known }), raised()])
+      assert.deepEqual(await found(session), [known])
+    })
+    // Not by `read`, which waits for positions.
+    assert.deepEqual(await write(found), [known])
+    assert.equal((await read((session) => log.byId(session, known)))?.position, 1)
+    assert.deepEqual(ids(await read((session) => log.byCorrelation(session, known, 10))), [known])
+    assert.equal(await read((session) => log.byId(session, other)), undefined)
+    assert.deepEqual([...(await read((session) => log.foreign(session, [])))], [])
   }),
 
   rule('a correlation is found whole, its first event included', async (process) => {

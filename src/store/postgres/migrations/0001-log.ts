@@ -1,5 +1,6 @@
 /** The tables and functions of one context, version 1, in a schema of their own. */
 
+import { foreignIdFirst } from '../../../event/foreign-id.ts'
 import type { SchemaName } from '../migrate.ts'
 import { defaultSizes, type PartitionSizes, partitions } from './partitions.ts'
 
@@ -54,8 +55,11 @@ CREATE INDEX event_key ON ${s}.event (key, sequence);
 CREATE INDEX event_correlation ON ${s}.event (correlation_id) WHERE correlation_id IS NOT NULL;
 -- Both grow with time: ids are UUIDv7, transactions are counted. A summary of each few pages finds what is asked for now and
 -- then, and costs an append next to nothing.
-CREATE INDEX event_event_id ON ${s}.event USING brin (event_id) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX event_event_id ON ${s}.event USING brin (event_id) WITH (pages_per_range = 16, autosummarize = on)
+  WHERE event_id < '${foreignIdFirst}';
 CREATE INDEX event_xid ON ${s}.event USING brin (xid) WITH (pages_per_range = 16, autosummarize = on);
+-- Ids of foreign producers' events are in no order, and one is looked for whenever one comes.
+CREATE INDEX event_foreign_id ON ${s}.event (event_id) WHERE event_id >= '${foreignIdFirst}';
 
 -- The key's lock and counter: the row is locked until the transaction that appends has ended. Kept for ever.
 CREATE TABLE ${s}.key_head (key text COLLATE "C" PRIMARY KEY, sequence bigint NOT NULL) WITH (fillfactor = 70);

@@ -1,0 +1,83 @@
+/** P9 From foreign producers: what plain clients send over each broker is handled once and in order, whatever they send twice. */
+
+import { applyTopology } from 'pabal/operate'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import type { Broker } from '../../../tools/servers/broker.ts'
+import { missingKafka, startKafka } from '../../../tools/servers/kafka.ts'
+import { missingNats, startNats } from '../../../tools/servers/nats.ts'
+import { missingRabbit, startRabbit } from '../../../tools/servers/rabbitmq.ts'
+import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
+import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
+import { eventually } from '../../support/eventually.ts'
+import { titled } from '../../support/require-server.ts'
+import { parkedIn } from '../../support/shop.ts'
+import { foreignClients } from './foreign-producers.ts'
+import { foreignWorld, idOf, invoice, type Sent, whole } from './foreign-world.ts'
+import { type TransportName, transports } from './transports.ts'
+
+const withinMs = 120_000
+
+interface Over {
+  readonly missing: string | undefined
+  readonly start: () => Promise<Broker>
+  /** Events of a key. */
+  readonly each: number
+}
+
+const brokers: Readonly<Record<TransportName, Over>> = {
+  kafka: { missing: missingKafka(), start: () => startKafka(), each: 30 },
+  rabbitmq: { missing: missingRabbit(), start: () => startRabbit(), each: 30 },
+  nats: { missing: missingNats(), start: () => startNats(), each: 30 },
+  'redis-streams': { missing: missingRedis(), start: () => startRedis(), each: 30 },
+  // The emulator hands out one message of a group with each receive.
+  'sns-sqs': { missing: missingSnsSqs(), start: () => startSnsSqs(), each: 9 },
+}
+
+const keys = ['inv-1', 'inv-2', '송장 3', 'inv-4', 'inv-5']
+
+/** Of all keys by turns. */
+const invoices = (from: number, to: number): Sent[] =>
+  Array.from({ length: to - from + 1 }, (_, i) => keys.map((key) => invoice(key, from + i))).flat()
+
+const poison: readonly Sent[] = [
+  invoice('x', 1, { source: 'urn:acme:other' }),
+  invoice('y', 1, { source: 'urn:pabal:erp' }),
+  { ...invoice('z', 1, { datacontenttype: 'text/plain' }), data: 'hello' },
+]
+/** Each fits what a CloudEvent is, and not what an invoice is. */
+const unfit: readonly Sent[] = [{ ...invoice('sick', 1), data: '{"n":"one"}' }, invoice('sick', 2)]
+
+describe.each(Object.entries(brokers) as [TransportName, Over][])('from a foreign producer', (name, over) => {
+  describe.skipIf(over.missing)(titled(`over ${name}`, over.missing), () => {
+    test('nothing is lost, doubled or out of order', { timeout: 2 * withinMs }, async () => {
+      const broker = await over.start()
+      onTestFinished(() => broker[Symbol.asyncDispose]())
+      const world = await foreignWorld(await transports[name](broker.url))
+      const first = world.app()
+      // Some brokers keep nothing for those who have never been there.
+      await applyTopology(first)
+      const client = await foreignClients[name](broker.url)
+      onTestFinished(() => client[Symbol.asyncDispose]())
+      const [third, last] = [Math.floor(over.each / 3), over.each]
+
+      await first.start()
+      await client.send(invoices(1, third))
+      world.watch.deaths = 2
+      await client.send([...poison, ...unfit, ...invoices(1, third), ...invoices(third + 1, 2 * third)])
+      await eventually('it has died, twice', () => world.watch.deaths === 0, withinMs)
+      await first.stop({ graceMs: 100 })
+
+      // Two processes of one that was away.
+      await client.send([...invoices(third, 2 * third), ...invoices(2 * third + 1, last - 1)])
+      await Promise.all([world.app().start(), world.app().start()])
+      await client.send(invoices(1, last))
+      const isHandled = () => keys.every((key) => world.handled()[key]?.includes(last))
+      await eventually('the last of each key is handled', isHandled, withinMs)
+      expect(world.handled()).toEqual(whole(keys, last))
+      await eventually('the unfit are parked', () => parkedIn(world.path, 'billing')[0]?.waiting === 1, withinMs)
+      expect(parkedIn(world.path, 'billing').map(({ key }) => key)).toEqual(['sick'])
+      await eventually('poison is refused', () => world.watch.refused.size >= poison.length, withinMs)
+      expect([...world.watch.refused.keys()].toSorted()).toEqual(poison.map(idOf).toSorted())
+    })
+  })
+})
