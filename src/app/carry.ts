@@ -11,7 +11,7 @@ import { relaySpec } from '../exchange/relay.ts'
 import { verifierSpec } from '../exchange/verifier.ts'
 import type { Bell } from '../subscription/source.ts'
 import { Subscription, type SubscriptionOptions } from '../subscription/subscription.ts'
-import { type Composition, isCommand, nameOf, publishedIn, specsOf } from './composition.ts'
+import { type Composition, isCommand, nameOf, publishedIn, relayedIn, specsOf } from './composition.ts'
 import type { OpenLog, OpenOptions } from './opened.ts'
 
 interface Parts {
@@ -49,7 +49,7 @@ export const carry = (parts: Parts): Between => {
 const relayOf = (bound: Bound, carried: Carried, { opened }: Carrier, parts: Parts): readonly Subscription[] => {
   const context = nameOf(bound)
   const { transport, stream } = carried
-  const publications = publishedIn(bound, carried)
+  const publications = relayedIn(parts.composition, bound, carried)
   if (publications.length === 0) return []
   const spec = relaySpec({ context, transport: transport.name, stream, publications, opened })
   const source = logOf(context, publications, 'relay', parts)

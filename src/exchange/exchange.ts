@@ -1,7 +1,7 @@
 /** PORT: everything between contexts. How public events travel from the contexts that publish them to those that consume them. */
 
 import type { Bound } from '../context/definition.ts'
-import type { PublicEventDefinition } from '../event/definition.ts'
+import type { SharedDefinition } from '../event/definition.ts'
 import type { Channel, Transport } from './transport.ts'
 
 export type { Bound }
@@ -24,7 +24,7 @@ export interface Carried {
   /** Whether an event of this public type is of that stream. */
   readonly carries: (type: string) => boolean
   /** Contexts that run elsewhere, and which of their public events may come. */
-  readonly from: Readonly<Record<string, readonly PublicEventDefinition[]>>
+  readonly from: Readonly<Record<string, readonly SharedDefinition[]>>
   /** Of those, the ones whose logs can be reached: what the transport has lost is read there. */
   readonly origins: readonly Bound[]
   /** False: a key begins with the first event of it that comes. */

@@ -5,7 +5,7 @@
 
 import { readIn } from '../context/scope.ts'
 import { isPabalError, PabalError } from '../core/errors.ts'
-import type { EntryDefinition, PublicEventDefinition } from '../event/definition.ts'
+import { type EntryDefinition, type SharedDefinition, upcast } from '../event/definition.ts'
 import { EventRecord, type StoredEvent } from '../event/envelope.ts'
 import { decodeJson, type JsonLimits } from '../event/json.ts'
 import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
@@ -32,7 +32,7 @@ const storedKey = ({ source, stream }: Origination, key: string): string =>
 
 /** An event as an entry of the receiver's log. Its payload is checked when it is read, so that one that does not fit parks its key. */
 export const receivedRecord = (
-  definition: PublicEventDefinition,
+  definition: SharedDefinition,
   of: Origination,
   event: SequencedEvent,
   nowMs: number,
@@ -135,7 +135,8 @@ export class ReceivedLog implements EventSource {
 
   #payload(definition: EntryDefinition, row: StoredEvent, key: string): { data?: unknown; failure?: Error } {
     try {
-      const data = definition['~pabal'].parse(decodeJson(row.data, this.#parts.limits, row.type))
+      const decoded = decodeJson(row.data, this.#parts.limits, row.type)
+      const data = definition['~pabal'].parse(upcast(definition, row.version, decoded))
       const own = definition['~pabal'].key(data)
       if (own === key) return { data }
       const detail = `${row.type} ${row.id}: it came with the key ${JSON.stringify(key)}, its payload says ${JSON.stringify(own)}`

@@ -1,7 +1,7 @@
 /** Several exchanges at once: which public events go over which of them. */
 
 import { PabalError } from '../core/errors.ts'
-import type { PublicEventDefinition } from '../event/definition.ts'
+import type { SharedDefinition } from '../event/definition.ts'
 import { type Carried, type Exchange, publicStream } from './exchange.ts'
 import { relayName } from './relay.ts'
 
@@ -13,7 +13,7 @@ export interface Route {
    */
   readonly stream: string
   /** All of its events, whoever publishes them. No other route has one of them. */
-  readonly events: readonly PublicEventDefinition[]
+  readonly events: readonly SharedDefinition[]
   /** Several: the stream goes out over each, and what a receiver gets from two of them it applies once. */
   readonly over: Exchange | readonly Exchange[]
 }

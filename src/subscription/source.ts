@@ -3,6 +3,7 @@
 import { readIn } from '../context/scope.ts'
 import type { EntryDefinition } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
+import { receivedKeyPrefix } from '../event/reserved.ts'
 import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
 
 export interface EventSource {
@@ -83,8 +84,11 @@ export class OwnLog implements EventSource {
     return this.#database.generation
   }
 
+  /** Messages that others have sent stand in the same log, with the type of ours: they have a source of their own. */
   #records(rows: readonly StoredEvent[]): EventRecord[] {
-    return rows.map((row) => recordOf(this.#definitions.get(row.type)!, this.name, row))
+    return rows
+      .filter(({ key }) => !key.startsWith(receivedKeyPrefix))
+      .map((row) => recordOf(this.#definitions.get(row.type)!, this.name, row))
   }
 
   head(): Promise<Head> {
