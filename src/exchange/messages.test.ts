@@ -172,6 +172,39 @@ test('one sender in this process, another over a transport', { timeout: 60_000 }
   await allHandled(folder)
 })
 
+test('a sender that comes later holds up nobody, and what others have sent is not its own', async () => {
+  const folder = await testFolder()
+  const queue = broker({ traits: { subscribers: 'one' }, faults: kind })
+  const texts: string[] = []
+  // It does not say where it starts: nothing was there for it.
+  const call = notification.on(SendSms, 'send-sms', ({ source, data }) => texts.push(`${source} ${data.n}`), {
+    effects: 'external',
+  })
+  const receiving = async (from: CarriedOptions['from']) => {
+    const context = notification.with({ store: sqlite(fileOf(folder, 'notification')), handlers: [call] })
+    const app = testApp([context], { exchange: apart(broker(), queue, from) })
+    await app.start()
+    return app
+  }
+  const apps = senders.map((each) => testApp([sender(folder, each)], { exchange: apart(broker(), queue) }))
+  const before = await receiving({ ordering: [SendSms] })
+  await apps[0]!.start()
+  await send(apps[0]!, ordering, 0, 3)
+  await eventually('the first have come', () => texts.length === 3)
+  await before.stop()
+  const after = await receiving(fromAll)
+  const { subscriptions } = await after['~pabal'].open()
+  const handed = await Promise.all(subscriptions.map(async ({ source }) => [source.name, await source.count(0)]))
+  expect(handed).toEqual([
+    ['notification', 0],
+    ['received/ordering__sms', 3],
+    ['received/wholesale__sms', 0],
+  ])
+  await apps[1]!.start()
+  await send(apps[1]!, wholesale, 0, 3)
+  await eventually('the second have come', () => texts.length === 6)
+})
+
 test('what is lost on its way is read in the log of who has sent it', { timeout: 60_000 }, async () => {
   const folder = await testFolder()
   const lossy = broker({

@@ -199,7 +199,8 @@ export class ReceivedLog implements EventSource {
   }
 
   count(after: number, lane?: Parameters<EventSource['count']>[1]): Promise<number> {
-    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane }))
+    const prefix = storedKey(this.#parts, '')
+    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane, prefix }))
   }
 
   oldest(): Promise<number> {

@@ -1,7 +1,7 @@
 /** What a subscription reads: the own log, or another context's log in its public form. Positions are those of the log behind it. */
 
 import { readIn } from '../context/scope.ts'
-import type { EntryDefinition } from '../event/definition.ts'
+import { type EntryDefinition, isMessage } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import { receivedKeyPrefix } from '../event/reserved.ts'
 import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
@@ -64,6 +64,7 @@ export class OwnLog implements EventSource {
   readonly #definitions: ReadonlyMap<string, EntryDefinition>
   readonly #types: readonly string[]
   readonly #bell: Bell
+  readonly #hasMessages: boolean
 
   constructor(parts: {
     readonly database: Database
@@ -78,6 +79,7 @@ export class OwnLog implements EventSource {
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
     this.#types = [...this.#definitions.keys()]
     this.#bell = parts.bell
+    this.#hasMessages = parts.definitions.some(isMessage)
   }
 
   get generation(): number {
@@ -126,7 +128,10 @@ export class OwnLog implements EventSource {
   }
 
   count(after: number, lane?: LaneFilter): Promise<number> {
-    return readIn(this.#database, (session) => this.#store.log.count(session, { after, types: this.#types, lane }))
+    const exceptPrefix = this.#hasMessages ? receivedKeyPrefix : undefined
+    return readIn(this.#database, (session) =>
+      this.#store.log.count(session, { after, types: this.#types, lane, exceptPrefix }),
+    )
   }
 
   oldest(): Promise<number> {
