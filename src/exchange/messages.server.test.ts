@@ -83,6 +83,7 @@ describe.skipIf(missing)(titled('messages on Postgres', missing), { timeout: 60_
     const [receiving] = await Promise.all([1, 2].map(() => receiver(alone({ ordering: [SendSms] }))))
     await send(sending, ordering, 90)
     await send(receiving!, notification, 3)
+    queue.faults = kind
     await allHandled({
       'ordering k0': 30,
       'ordering k1': 30,
@@ -91,6 +92,5 @@ describe.skipIf(missing)(titled('messages on Postgres', missing), { timeout: 60_
       'notification k1': 1,
       'notification k2': 1,
     })
-    queue.faults = kind
   })
 })

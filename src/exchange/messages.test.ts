@@ -37,8 +37,10 @@ const broker = (options: Partial<ConstructorParameters<typeof NastyBroker>[0]> =
   new NastyBroker({ random: Math.random, faults: nasty, ...options })
 const fromAll = { ordering: [SendSms], wholesale: [SendSms] }
 
-const allHandled = async (folder: string, by = senders): Promise<void> => {
-  await eventually('all are handled', () => handled(folder) >= sentInAll(folder, by), 20_000).catch(() => {})
+/** Once the brokers are kind again, so that the last try of a key is not long in coming. */
+const allHandled = async (folder: string, by = senders, brokers: readonly NastyBroker[] = []): Promise<void> => {
+  for (const each of brokers) each.faults = kind
+  await eventually('all are handled', () => handled(folder) >= sentInAll(folder, by), 50_000).catch(() => {})
   expectAllHandled(folder, by)
 }
 
@@ -97,7 +99,8 @@ test.each([true, false])(
   { timeout: 60_000 },
   async (ordered) => {
     const folder = await testFolder()
-    const { transport } = broker({ traits: { ordered } })
+    const nastyOne = broker({ traits: { ordered } })
+    const { transport } = nastyOne
     const apps = senders.map((each) => testApp([sender(folder, each)], { exchange: over(transport) }))
     const receiving = testApp([receiver(folder)], { exchange: over(transport, { from: fromAll }) })
     const events = { ordering: [ordering.PlacedV1], wholesale: [wholesale.PlacedV1] }
@@ -117,7 +120,7 @@ test.each([true, false])(
     )
     await Promise.all([...apps, receiving, listening].map((app) => app.start()))
     await Promise.all(senders.map((each, at) => send(apps[at]!, each, 0, 120)))
-    await allHandled(folder)
+    await allHandled(folder, senders, [nastyOne])
     await eventually('all is reported', () => ledgerOf(fileOf(folder, 'reporting')).length === sentInAll(folder))
   },
 )
@@ -137,7 +140,7 @@ test('over a nasty queue, beside events over another transport', { timeout: 60_0
   const receiving = testApp([receiver(folder)], { exchange: apart(main, queue, fromAll) })
   await Promise.all([...apps, receiving].map((app) => app.start()))
   await Promise.all(senders.map((each, at) => send(apps[at]!, each, 0, 120)))
-  await allHandled(folder)
+  await allHandled(folder, senders, [main, queue])
 })
 
 test('moved out, from the monolith to a queue, while a backlog waits: each once', { timeout: 60_000 }, async () => {
@@ -157,7 +160,7 @@ test('moved out, from the monolith to a queue, while a backlog waits: each once'
   ]
   await Promise.all([sending.start(), receiving.start()])
   await send(sending, ordering, 60, 100)
-  await allHandled(folder, [ordering])
+  await allHandled(folder, [ordering], [main, queue])
 })
 
 test('one sender in this process, another over a transport', { timeout: 60_000 }, async () => {
@@ -169,7 +172,7 @@ test('one sender in this process, another over a transport', { timeout: 60_000 }
   })
   await Promise.all([away, here].map((app) => app.start()))
   await Promise.all([send(here, ordering, 0, 40), send(away, wholesale, 0, 40)])
-  await allHandled(folder)
+  await allHandled(folder, senders, [queue])
 })
 
 test('a sender that comes later holds up nobody, and what others have sent is not its own', async () => {
