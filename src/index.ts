@@ -24,6 +24,7 @@ export type {
   Kind,
   MessageDefinition,
   PublicEventDefinition,
+  SharedDefinition,
 } from './event/definition.ts'
 export { defineCommand, defineEvent, defineMessage, definePublicEvent } from './event/definition.ts'
 export type { Envelope, EnvelopeOf, Raised, RaisedOf } from './event/envelope.ts'

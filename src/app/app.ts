@@ -7,11 +7,12 @@ import type { UnitOfWork } from '../context/unit-of-work.ts'
 import { type Environment, systemEnvironment } from '../core/environment.ts'
 import { describeError, PabalError } from '../core/errors.ts'
 import { defaultLimits, type Limits } from '../core/limits.ts'
-import type { CommandDefinition, InputOf, MessageDefinition } from '../event/definition.ts'
+import { type CommandDefinition, type InputOf, type MessageDefinition, receiverOf } from '../event/definition.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import { inProcess } from '../exchange/in-process/in-process.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
 import { type Composition, compose, nameOf, specsOf } from './composition.ts'
+import { checkMessages } from './messages.ts'
 import { OpenedApp } from './opened.ts'
 import { dropOld } from './retention.ts'
 import { settle } from './settle.ts'
@@ -40,15 +41,15 @@ export interface SettleOptions {
 
 export interface App extends AsyncDisposable {
   /** A context of this app; works without `start`. */
-  context<C extends string, Own, Tx, Metadata, OwnTx>(
-    context: Context<C, Own, Tx, Metadata, OwnTx>,
-  ): RunningContext<Own, Tx, Metadata, OwnTx>
+  context<C extends string, Own, Tx, Metadata, OwnTx, Messages extends MessageDefinition>(
+    context: Context<C, Own, Tx, Metadata, OwnTx, Messages>,
+  ): RunningContext<Own, Tx, Metadata, OwnTx, Messages>
   /**
    * Sends a command to the context that handles it and answers with its outcome; works without `start`. With an
    * `idempotencyKey` the same key again gives the recorded answer. @throws PABAL_NO_HANDLER, PABAL_PAYLOAD_INVALID
    */
   send<C extends CommandDefinition>(command: C, data: InputOf<C>, options?: UnitOptions): Promise<Sent<RefusalsOf<C>>>
-  /** Sends a one-way message to its context: stored now, handled later, at least once. */
+  /** Posts a one-way message to its context, which is in this app: stored now, handled later. @throws PABAL_NO_HANDLER, PABAL_PAYLOAD_INVALID */
   post<M extends MessageDefinition>(message: M, data: InputOf<M>, options?: UnitOptions): Promise<void>
   /** Opens the databases and runs the durable handlers. */
   start(): Promise<void>
@@ -107,6 +108,7 @@ class RunningApp {
 
   constructor(options: AppOptions) {
     this.#composition = compose(options.contexts, options.exchange ?? inProcess())
+    checkMessages(this.#composition)
     this.#environment = options.environment ?? systemEnvironment
     this.#limits = { ...defaultLimits, ...options.limits }
     this.#options = options
@@ -192,7 +194,7 @@ class RunningApp {
   }
 
   async post(message: MessageDefinition, data: unknown, options?: UnitOptions): Promise<void> {
-    const owner = message.type.slice(0, message.type.indexOf('.'))
+    const owner = receiverOf(message)
     const runtime = (await this.#open()).runtimes.get(owner)
     if (runtime === undefined)
       throw new PabalError('PABAL_NO_HANDLER', `${message.type}: no context '${owner}' is in this app`)

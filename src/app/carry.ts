@@ -13,7 +13,7 @@ import { relaySpec } from '../exchange/relay.ts'
 import { verifierSpec } from '../exchange/verifier.ts'
 import type { Bell } from '../subscription/source.ts'
 import { Subscription, type SubscriptionOptions } from '../subscription/subscription.ts'
-import { type Composition, isCommand, nameOf, publishedIn, specsOf } from './composition.ts'
+import { type Composition, isCommand, nameOf, publishedIn, relayedIn, specsOf } from './composition.ts'
 import type { OpenLog, OpenOptions } from './opened.ts'
 
 interface Parts {
@@ -54,7 +54,7 @@ export const carry = (parts: Parts): Between => {
 const relayOf = (bound: Bound, carried: Carried, { opened }: Carrier, parts: Parts): readonly Subscription[] => {
   const context = nameOf(bound)
   const { transport, stream } = carried
-  const publications = publishedIn(bound, carried)
+  const publications = relayedIn(parts.composition, bound, carried)
   if (publications.length === 0) return []
   const spec = relaySpec({ context, transport: transport.name, stream, publications, opened })
   const source = logOf(context, publications, 'relay', parts)
@@ -62,9 +62,9 @@ const relayOf = (bound: Bound, carried: Carried, { opened }: Carrier, parts: Par
 }
 
 /** What a context publishes there is measured when it is raised. */
-const refuseTooLarge = (bound: Bound, carried: Carried, { runtimes, options: { limits } }: Parts): void => {
-  const { beforeCommit } = runtimes.get(nameOf(bound))!
-  for (const publication of publishedIn(bound, carried)) {
+const refuseTooLarge = (bound: Bound, carried: Carried, { composition, runtimes }: Parts): void => {
+  const { beforeCommit, limits } = runtimes.get(nameOf(bound))!
+  for (const publication of relayedIn(composition, bound, carried)) {
     const { type } = publication.from
     const check = checkCarriable({ ...carried, publication, limits })
     beforeCommit.set(type, [...(beforeCommit.get(type) ?? []), check])

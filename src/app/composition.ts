@@ -4,7 +4,7 @@ import type { Bound } from '../context/definition.ts'
 import type { CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../context/handler.ts'
 import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
-import type { EntryDefinition } from '../event/definition.ts'
+import { type EntryDefinition, isMessage, receiverOf } from '../event/definition.ts'
 import { type Carried, channelOf, type Exchange } from '../exchange/exchange.ts'
 import type { Needs } from '../exchange/transport.ts'
 
@@ -26,14 +26,14 @@ export interface Composition {
   readonly contexts: readonly Bound[]
   /** Contexts that run elsewhere and can be read. */
   readonly remote: readonly Bound[]
-  /** Where the public events of a consuming handler come from. */
+  /** Where the public events of a consuming handler come from, and the messages of one that others send to. */
   readonly feeds: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Feed[]>
   /** … and those that a transport brings. */
   readonly arrivals: ReadonlyMap<DurableSpec | ImmediateSpec, readonly Arrival[]>
   readonly carried: readonly Carried[]
 }
 
-const refuse = (detail: string): never => {
+export const refuse = (detail: string): never => {
   throw new PabalError('PABAL_COMPOSITION_INVALID', detail)
 }
 
@@ -95,6 +95,10 @@ const checkEvents = (contexts: readonly Bound[]): void => {
   }
 }
 
+/** Of what a handler takes, what comes from other contexts. */
+const foreignTo = ({ kind, definitions }: DurableSpec | ImmediateSpec): readonly EntryDefinition[] =>
+  kind === 'consume' ? definitions : definitions.filter(isMessage)
+
 const feedsOf = (
   bound: Bound,
   spec: DurableSpec | ImmediateSpec,
@@ -102,11 +106,13 @@ const feedsOf = (
   isCarried: (type: string) => boolean,
 ): readonly Feed[] => {
   const feeds = new Map<Bound, Publication[]>()
-  for (const { type } of spec.definitions) {
+  for (const definition of foreignTo(spec)) {
+    const { type } = definition
     const from = producers.filter((producer) =>
       producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type),
     )
-    if (from.length === 0 && isCarried(type)) continue
+    // A context may be sent messages by nobody but itself.
+    if (from.length === 0 && (isCarried(type) || isMessage(definition))) continue
     if (from.length === 0)
       refuse(
         `'${nameOf(bound)}', handler '${spec.name}': nobody here publishes ${type}; give its context to the app, or an exchange that reaches it`,
@@ -124,13 +130,13 @@ const arrivalsOf = (
   bound: Bound,
   spec: DurableSpec | ImmediateSpec,
   carried: readonly Carried[],
-  isHere: (type: string) => boolean,
+  isHere: (source: string, type: string) => boolean,
 ): readonly Arrival[] => {
   const arrivals: { source: string; stream: string; definitions: EntryDefinition[] }[] = []
   for (const { stream, from } of carried)
     for (const [source, events] of Object.entries(from)) {
       const types = new Set(events.map(({ type }) => type))
-      const found = spec.definitions.filter(({ type }) => types.has(type) && !isHere(type))
+      const found = foreignTo(spec).filter(({ type }) => types.has(type) && !isHere(source, type))
       const known = arrivals.find((arrival) => arrival.source === source && arrival.stream === stream)
       if (known !== undefined) known.definitions.push(...found.filter((each) => !known.definitions.includes(each)))
       else if (found.length > 0) arrivals.push({ source, stream, definitions: found })
@@ -201,11 +207,15 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
     carried.flatMap(({ from }) => Object.values(from).flatMap((events) => events.map(({ type }) => type))),
   )
   const readable = [...contexts, ...remote]
-  const isHere = (type: string): boolean =>
-    readable.some((producer) => producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type))
+  const isHere = (source: string, type: string): boolean =>
+    readable.some(
+      (producer) =>
+        nameOf(producer) === source &&
+        producer['~pabal'].context['~pabal'].publishes.some(({ to }) => to.type === type),
+    )
   for (const bound of contexts)
     for (const spec of specsOf(bound)) {
-      if (isCommand(spec) || spec.kind !== 'consume') continue
+      if (isCommand(spec) || foreignTo(spec).length === 0) continue
       const found = feedsOf(bound, spec, readable, (type) => carriedTypes.has(type))
       if (isImmediate(spec) && spec.phase === 'before-commit') checkSharedDatabase(bound, spec, found, contexts)
       feeds.set(spec, found)
@@ -218,8 +228,23 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
 export const publishedIn = (bound: Bound, { carries }: Carried): readonly Publication[] =>
   bound['~pabal'].context['~pabal'].publishes.filter(({ to }) => carries(to.type))
 
+/** Whether what is sent to the context is handled in this process. */
+const isAtWork = (contexts: readonly Bound[], name: string): boolean =>
+  contexts.some((bound) => nameOf(bound) === name && specsOf(bound).some(isDurable))
+
+/**
+ * Of that, what its relay hands to the transport. Where a single context receives, it is left out as long as that one is at work
+ * here: it reads the log, and nobody would empty its queue.
+ */
+export const relayedIn = ({ contexts }: Composition, bound: Bound, carried: Carried): readonly Publication[] => {
+  const published = publishedIn(bound, carried)
+  if ((carried.transport.traits.subscribers ?? 'many') === 'many') return published
+  return published.filter(({ to }) => !isMessage(to) || !isAtWork(contexts, receiverOf(to)))
+}
+
 /** What a transport carries for it. */
-export const needsOf = ({ contexts, arrivals }: Composition, carried: Carried): Needs => {
+export const needsOf = (composition: Composition, carried: Carried): Needs => {
+  const { contexts, arrivals } = composition
   const { stream, from } = carried
   const isOver = (arrival: Arrival): boolean => arrival.stream === stream && arrival.source in from
   const sourcesOf = (bound: Bound): ReadonlySet<string> =>
@@ -230,7 +255,7 @@ export const needsOf = ({ contexts, arrivals }: Composition, carried: Carried): 
     )
   return {
     publishes: contexts
-      .filter((bound) => publishedIn(bound, carried).length > 0)
+      .filter((bound) => relayedIn(composition, bound, carried).length > 0)
       .map((bound) => channelOf(nameOf(bound), stream)),
     receives: contexts.flatMap((bound) =>
       [...sourcesOf(bound)].map((source) => ({ channel: channelOf(source, stream), subscriber: nameOf(bound) })),

@@ -273,7 +273,7 @@ const broadcastsOf = (
       ),
     )
 
-/** What a handler reads: its context's own log, or the public form of each log that publishes what it wants. */
+/** What a handler reads: its context's own log; and in their public form the logs of others that publish what it wants, or send to it. */
 const sourcesOf = (
   bound: Bound,
   spec: DurableSpec | ImmediateSpec,
@@ -283,12 +283,13 @@ const sourcesOf = (
   limits: Limits,
 ): EventSource[] => {
   const name = nameOf(bound)
-  if (spec.kind === 'on') {
-    const { entries } = runtimes.get(name)!
-    const definitions = spec.definitions.map(({ type }) => entries.get(type) as EntryDefinition)
-    return [new OwnLog({ ...logs.get(name)!, definitions })]
-  }
-  const feeds = composition.feeds.get(spec)!.map(({ producer, publications }) => {
+  const { entries } = runtimes.get(name)!
+  const known = (type: string): EntryDefinition => entries.get(type)!
+  const own =
+    spec.kind === 'on'
+      ? [new OwnLog({ ...logs.get(name)!, definitions: spec.definitions.map(({ type }) => known(type)) })]
+      : []
+  const feeds = (composition.feeds.get(spec) ?? []).map(({ producer, publications }) => {
     const { database, store, bell } = logs.get(nameOf(producer))!
     return new PublishedLog({ database, store, publications, limits, bell })
   })
@@ -297,5 +298,5 @@ const sourcesOf = (
     ({ source, stream, definitions }) =>
       new ReceivedLog({ source, stream, definitions, database, store, bell, limits }),
   )
-  return [...feeds, ...arrivals]
+  return [...own, ...feeds, ...arrivals]
 }

@@ -13,7 +13,7 @@ import type {
   PublicEventDefinition,
 } from '../event/definition.ts'
 import type { EnvelopeOf, EventRecord, RaisedOf } from '../event/envelope.ts'
-import type { Publication } from '../event/publication.ts'
+import { type Publication, sent } from '../event/publication.ts'
 import type { Output } from '../event/schema.ts'
 import type { Store } from '../store/store.ts'
 import {
@@ -43,8 +43,11 @@ export interface Bound<C extends string = string> {
 export interface ContextFacts {
   readonly events: readonly EventDefinition[]
   readonly messages: readonly MessageDefinition[]
+  /** To other contexts. */
+  readonly sends: readonly MessageDefinition[]
   /** Commands that this context promises to handle. */
   readonly commands: readonly CommandDefinition[]
+  /** All that others are told: public events, and what it sends. */
   readonly publishes: readonly Publication[]
   readonly retired: readonly string[]
   readonly metadata: StandardSchemaV1 | undefined
@@ -52,25 +55,36 @@ export interface ContextFacts {
   readonly title: string | undefined
 }
 
+/** Every entry that its code may append to its log. */
+export const entriesOf = ({ events, messages, sends }: ContextFacts): readonly EntryDefinition[] => [
+  ...events,
+  ...messages,
+  ...sends,
+]
+
 export interface ContextDefinition<
   C extends string = string,
   Own = unknown,
   Tx = never,
   Metadata = unknown,
   OwnTx = unknown,
+  Messages = unknown,
 > {
   readonly name: C
-  readonly '~pabal': ContextFacts & { readonly types?: (own: Own, tx: Tx, metadata: Metadata, ownTx: OwnTx) => void }
+  readonly '~pabal': ContextFacts & {
+    readonly types?: (own: Own, tx: Tx, metadata: Metadata, ownTx: OwnTx, messages: Messages) => void
+  }
 }
 
-export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
-  extends ContextDefinition<C, Own, Tx, Metadata, OwnTx> {
+/** `Messages`: those that it may post, its own and what it sends. */
+export interface Context<C extends string, Own, Tx, Metadata, OwnTx, Messages extends MessageDefinition>
+  extends ContextDefinition<C, Own, Tx, Metadata, OwnTx, Messages> {
   /** Effects outside the database: no open transaction, at least once, with a stable idempotency key. */
   on<E extends Own | MessageDefinition<`${C}.${string}`>, R>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E, Metadata>, handling: ExternalHandling) => R,
-    options: ExternalOptions<E, Unit<Own, Tx, Metadata>, Metadata, R>,
+    options: ExternalOptions<E, Unit<Own, Tx, Metadata, Messages>, Metadata, R>,
   ): Handler<C>
   /** In this process, after the commit; best effort. */
   on<E extends Own>(
@@ -93,15 +107,18 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
   on<E extends Own>(
     event: OneOrMore<E>,
     name: string,
-    handler: (event: RaisedOf<E, Metadata>, unit: Unit<Own, Tx, Metadata>) => Awaitable<unknown>,
+    handler: (event: RaisedOf<E, Metadata>, unit: Unit<Own, Tx, Metadata, Messages>) => Awaitable<unknown>,
     options: { readonly phase: 'before-commit' },
   ): Handler<C>
-  /** Durable: its effects in the database commit with its cursor, exactly once per event (P5), in order per key (P4). */
+  /**
+   * Durable: its effects in the database commit with its cursor, exactly once per event (P5), in order per key (P4). A message has
+   * one handler, for those that the context posts itself and those that others send to it.
+   */
   on<E extends Own | MessageDefinition<`${C}.${string}`>>(
     event: OneOrMore<E>,
     name: string,
-    handler: (event: EnvelopeOf<E, Metadata>, unit: Unit<Own, Tx, Metadata> & Handling) => Awaitable<unknown>,
-    options?: DurableOptions<E, Unit<Own, Tx, Metadata>, Metadata> & { readonly phase?: 'durable' },
+    handler: (event: EnvelopeOf<E, Metadata>, unit: Unit<Own, Tx, Metadata, Messages> & Handling) => Awaitable<unknown>,
+    options?: DurableOptions<E, Unit<Own, Tx, Metadata, Messages>, Metadata> & { readonly phase?: 'durable' },
   ): Handler<C>
 
   /** The same for public events of other contexts. */
@@ -109,7 +126,7 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>, handling: ExternalHandling) => R,
-    options: ExternalOptions<E, Unit<Own, Tx, Metadata>, unknown, R>,
+    options: ExternalOptions<E, Unit<Own, Tx, Metadata, Messages>, unknown, R>,
   ): Handler<C>
   /** In every process in which the app runs; best effort. */
   consume<E extends PublicEventDefinition>(
@@ -122,14 +139,14 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
-    handler: (event: RaisedOf<E>, unit: Unit<Own, Tx, Metadata>) => Awaitable<unknown>,
+    handler: (event: RaisedOf<E>, unit: Unit<Own, Tx, Metadata, Messages>) => Awaitable<unknown>,
     options: { readonly phase: 'before-commit' },
   ): Handler<C>
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
-    handler: (event: EnvelopeOf<E>, unit: Unit<Own, Tx, Metadata> & Handling) => Awaitable<unknown>,
-    options?: DurableOptions<E, Unit<Own, Tx, Metadata>, unknown> & { readonly phase?: 'durable' },
+    handler: (event: EnvelopeOf<E>, unit: Unit<Own, Tx, Metadata, Messages> & Handling) => Awaitable<unknown>,
+    options?: DurableOptions<E, Unit<Own, Tx, Metadata, Messages>, unknown> & { readonly phase?: 'durable' },
   ): Handler<C>
 
   /** Answers a command in a unit of work; `throw refuse(…)` rolls back and answers the caller with the refusal. */
@@ -137,7 +154,7 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
     command: Cmd,
     handler: (
       command: CommandEnvelope<DataOf<Cmd>>,
-      unit: Unit<Own, Tx, Metadata> & {
+      unit: Unit<Own, Tx, Metadata, Messages> & {
         readonly refuse: <Code extends keyof RefusalsOf<Cmd>>(code: Code, detail: RefusalsOf<Cmd>[Code]) => Error
       },
     ) => R,
@@ -172,6 +189,20 @@ const checkEntries = (context: string, entries: readonly EntryDefinition[], scop
   }
 }
 
+const checkSends = (context: string, sends: readonly MessageDefinition[]): void => {
+  const seen = new Set<string>()
+  for (const { type, '~pabal': definition } of sends) {
+    if (definition.scope !== 'message')
+      throw invalid(`${context} sends ${type}, which is not a message: an event is published`)
+    if (type.startsWith(`${context}.`))
+      throw invalid(`${context} sends ${type} to itself: it belongs into \`messages\``)
+    if (!definition.hasKey)
+      throw invalid(`${context} sends ${type}, which has no key: by its key it arrives once, and in order`)
+    if (seen.has(type)) throw invalid(`${context} sends ${type} twice`)
+    seen.add(type)
+  }
+}
+
 const checkPublications = (
   context: string,
   events: readonly EntryDefinition[],
@@ -197,12 +228,16 @@ export const defineContext = <
   Tx,
   OwnTx,
   M extends StandardSchemaV1 = StandardSchemaV1<unknown, unknown>,
+  Sent extends MessageDefinition = never,
 >(
   name: C,
   options: {
     readonly store: (...args: never[]) => Store<Tx, OwnTx>
     readonly events: readonly EventDefinition<`${NoInfer<C>}.${string}`>[]
+    /** One-way messages that this context handles. */
     readonly messages?: readonly MessageDefinition<`${NoInfer<C>}.${string}`>[]
+    /** One-way messages of other contexts that this one may post to them: each has a key. */
+    readonly sends?: readonly Sent[]
     /** Commands that this context promises to handle: composition refuses an app where one has no handler. */
     readonly commands?: readonly CommandDefinition<`${NoInfer<C>}.${string}`>[]
     readonly publishes?: readonly Publication[]
@@ -218,10 +253,11 @@ export const defineContext = <
     }) => StandardSchemaV1.InferInput<M>
     readonly title?: string
   },
-): Context<C, EventDefinition<`${C}.${string}`>, Tx, Output<M>, OwnTx> => {
+): Context<C, EventDefinition<`${C}.${string}`>, Tx, Output<M>, OwnTx, MessageDefinition<`${C}.${string}`> | Sent> => {
   const {
     events,
     messages = [],
+    sends = [],
     commands = [],
     publishes = [],
     retired = [],
@@ -235,8 +271,19 @@ export const defineContext = <
     )
   checkEntries(name, events, 'private')
   checkEntries(name, messages, 'message')
+  checkSends(name, sends)
   checkPublications(name, events, publishes)
-  const facts: ContextFacts = { events, messages, commands, publishes, retired, metadata, handlerMetadata, title }
+  const facts: ContextFacts = {
+    events,
+    messages,
+    sends,
+    commands,
+    publishes: [...publishes, ...sends.map(sent)],
+    retired,
+    metadata,
+    handlerMetadata,
+    title,
+  }
   const handler = (spec: HandlerSpec): Handler<C> => ({ '~pabal': { context: name, spec } })
   const context = {
     name,
@@ -270,5 +317,5 @@ export const defineContext = <
       return { '~pabal': { context, store, handlers, prepare, keepMs } }
     },
   }
-  return context as unknown as Context<C, EventDefinition<`${C}.${string}`>, Tx, Output<M>, OwnTx>
+  return context as unknown as ReturnType<typeof defineContext<C, Tx, OwnTx, M, Sent>>
 }

@@ -3,7 +3,7 @@
 import type { Awaitable } from '../core/awaitable.ts'
 import { type Duration, durationMs } from '../core/duration.ts'
 import { PabalError } from '../core/errors.ts'
-import type { CommandDefinition, EntryDefinition } from '../event/definition.ts'
+import { type CommandDefinition, type EntryDefinition, isMessage } from '../event/definition.ts'
 import type { EnvelopeOf, EventRecord } from '../event/envelope.ts'
 import type { RetryPolicy } from './retry.ts'
 
@@ -157,6 +157,9 @@ export const specOf = (
     if (!foreign && !type.startsWith(`${context}.`)) throw invalid(`${what}: ${type} belongs to another context`)
   }
   const { phase = 'durable', effects, within } = options
+  const message = definitions.find(isMessage)
+  if (phase !== 'durable' && message !== undefined)
+    throw invalid(`${what}: ${message.type} is a message, which is handled durably`)
   if (phase !== 'durable') {
     if (options.retry !== undefined || effects !== undefined)
       throw invalid(`${what}: a ${phase} handler has neither retry nor effects`)

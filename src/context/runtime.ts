@@ -4,11 +4,11 @@ import type { Awaitable } from '../core/awaitable.ts'
 import type { Environment } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
-import type { CommandDefinition, EntryDefinition } from '../event/definition.ts'
+import type { CommandDefinition, EntryDefinition, MessageDefinition } from '../event/definition.ts'
 import type { Cause, EventRecord } from '../event/envelope.ts'
 import { encodeJson } from '../event/json.ts'
 import type { ContextStore, Database, Session, Store, TransactionOptions } from '../store/store.ts'
-import type { ContextFacts } from './definition.ts'
+import { type ContextFacts, entriesOf } from './definition.ts'
 import type { CommandSpec } from './handler.ts'
 import type { Unit } from './unit.ts'
 import { enclosingScope, readIn, Scope, scopeOf, within } from './scope.ts'
@@ -24,18 +24,21 @@ export interface UnitOptions<Metadata = unknown> {
 }
 
 /** A context of a running app. */
-export interface RunningContext<Own, Tx, Metadata, OwnTx> {
+export interface RunningContext<Own, Tx, Metadata, OwnTx, Messages extends MessageDefinition> {
   readonly name: string
   /**
    * Runs `fn` in a transaction: what it writes through `tx` and what it raises commit together, or not at all (P1). Inside a
    * unit of the same context (or of one that shares its database) it joins that one.
    * @throws PABAL_STORE_BUSY, PABAL_SEQUENCE_CONFLICT, PABAL_ROLLED_BACK, and what `fn` throws
    */
-  transaction<R>(fn: (unit: Unit<Own, Tx, Metadata>) => Awaitable<R>, options?: UnitOptions<Metadata>): Promise<R>
+  transaction<R>(
+    fn: (unit: Unit<Own, Tx, Metadata, Messages>) => Awaitable<R>,
+    options?: UnitOptions<Metadata>,
+  ): Promise<R>
   /** The same inside a transaction that the caller began and will commit. After-commit handlers do not run. @throws PABAL_NOT_A_TRANSACTION */
   join<R>(
     transaction: OwnTx,
-    fn: (unit: Unit<Own, Tx, Metadata>) => Awaitable<R>,
+    fn: (unit: Unit<Own, Tx, Metadata, Messages>) => Awaitable<R>,
     options?: Omit<UnitOptions<Metadata>, 'idempotencyKey'>,
   ): Promise<R>
   /** Reads committed state and waits for no writer; inside a unit of this database it reads as the unit does. */
@@ -98,9 +101,7 @@ export class ContextRuntime {
     this.environment = parts.environment
     this.limits = parts.limits
     this.#failed = parts.failed
-    this.entries = new Map(
-      [...parts.facts.events, ...parts.facts.messages].map((definition) => [definition.type, definition]),
-    )
+    this.entries = new Map(entriesOf(parts.facts).map((definition) => [definition.type, definition]))
   }
 
   async transaction(fn: (unit: UnitOfWork) => unknown, options: UnitOptions = {}, cause?: Cause): Promise<unknown> {

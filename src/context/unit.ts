@@ -6,9 +6,9 @@ import type { RaisedOf } from '../event/envelope.ts'
 
 /**
  * One shape everywhere: transaction, join, handler, command, `record`. Dead after the unit (PABAL_UNIT_CLOSED).
- * `Own` are the private events of the context, `Tx` the handle on its database.
+ * `Own` are the private events of the context, `Tx` the handle on its database, `Messages` those that it may post.
  */
-export interface Unit<Own, Tx, Metadata = unknown> {
+export interface Unit<Own, Tx, Metadata = unknown, Messages extends MessageDefinition = MessageDefinition> {
   /** The transaction; what is written through it commits or rolls back with the events. */
   readonly tx: Tx
   /** The common metadata of this unit. */
@@ -19,8 +19,12 @@ export interface Unit<Own, Tx, Metadata = unknown> {
    * @throws PABAL_PAYLOAD_INVALID, PABAL_UNKNOWN_EVENT_TYPE, PABAL_NO_UNIT_OF_WORK, PABAL_HOP_LIMIT
    */
   readonly raise: <E extends Own>(event: E, data: InputOf<E>, options?: { readonly expectedSequence?: number }) => void
-  /** Sends a one-way message of this context, with the unit; it is handled later, at least once. */
-  readonly post: <M extends MessageDefinition>(message: M, data: InputOf<M>) => void
+  /**
+   * Posts a one-way message of this context, or one that it `sends` to another, with the unit: it goes if and only if the unit
+   * commits, and is handled later.
+   * @throws PABAL_PAYLOAD_INVALID, PABAL_UNKNOWN_EVENT_TYPE, PABAL_NO_UNIT_OF_WORK, PABAL_HOP_LIMIT
+   */
+  readonly post: <M extends Messages>(message: M, data: InputOf<M>) => void
   /** Handles an event for this unit only, before COMMIT; gone with the unit. */
   readonly on: <E extends Own>(event: E, handler: (event: RaisedOf<E, Metadata>) => Awaitable<unknown>) => void
 }

@@ -28,6 +28,8 @@ export interface EntryDefinition<Type extends string = string, Data = unknown, I
     parse(input: unknown): unknown
     /** The key that order is kept for; undefined for a message without one. */
     key(data: unknown): string | undefined
+    /** False for a message without one. */
+    readonly hasKey: boolean
     readonly upcasters: ReadonlyMap<number, (data: unknown) => unknown>
   }
 }
@@ -49,6 +51,14 @@ export type MessageDefinition<Type extends string = string, Data = unknown, In =
   In,
   'message'
 >
+/** What contexts share, each by its definition alone: public events, and messages of one to another. */
+export type SharedDefinition = EntryDefinition<string, unknown, never, 'public' | 'message'>
+
+export const isMessage = (definition: EntryDefinition): definition is MessageDefinition =>
+  definition['~pabal'].scope === 'message'
+
+/** The context that handles a message: it is named after it. */
+export const receiverOf = ({ type }: Pick<MessageDefinition, 'type'>): string => type.slice(0, type.indexOf('.'))
 
 export interface CommandDefinition<Type extends string = string, Data = unknown, In = never, Refusals = unknown> {
   readonly type: Type
@@ -165,6 +175,7 @@ const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: K
           )
         return value
       },
+      hasKey: key !== undefined,
       upcasters: upcastersOf(type, version, options.upcast),
     },
   }
@@ -198,8 +209,9 @@ export const definePublicEvent = <const Type extends string, S extends JsonSchem
 }
 
 /**
- * A one-way message: no reply, no fact ("send the SMS"). It is kept in the log of the context that is named by its prefix
- * and handled from there, at least once. Without `key` messages have no order among each other.
+ * A one-way message: no reply, no fact ("send the SMS"). It is named after the context that handles it, 'notification.send-sms', with
+ * `on`. That context lists it in `messages` and may post it; others list it in `sends`, know it by this definition alone, and post it as
+ * part of their own transaction. Without `key` messages have no order among each other, and none is sent to another context.
  * @throws PABAL_DEFINITION_INVALID
  */
 export const defineMessage = <const Type extends string, S extends JsonSchema>(

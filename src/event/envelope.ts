@@ -33,9 +33,14 @@ export interface Envelope<Type extends string = string, Data = unknown, Metadata
   readonly sequence: number
 }
 
-/** Distributes over unions, so that `type` is literal and narrows `data`. */
+/**
+ * Distributes over unions, so that `type` is literal and narrows `data`. A message that another context has sent comes without
+ * metadata.
+ */
 export type EnvelopeOf<D, Metadata = unknown> =
-  D extends EntryDefinition<infer Type, infer _Data, never> ? Envelope<Type, DataOf<D>, Metadata> : never
+  D extends EntryDefinition<infer Type, infer _Data, never, infer S>
+    ? Envelope<Type, DataOf<D>, S extends 'message' ? Metadata | undefined : Metadata>
+    : never
 export type RaisedOf<D, Metadata = unknown> =
   D extends EntryDefinition<infer Type, infer _Data, never> ? Raised<Type, DataOf<D>, Metadata> : never
 

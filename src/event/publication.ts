@@ -1,13 +1,21 @@
-/** A context's published language: which private event becomes which public one, and how. Pure. */
+/** What leaves a context: which private event becomes which public one, and how; and messages, which leave as they are. Pure. */
 
 import { PabalError } from '../core/errors.ts'
-import type { EventDefinition, InputOf, PublicEventDefinition } from './definition.ts'
+import type {
+  EntryDefinition,
+  EventDefinition,
+  InputOf,
+  MessageDefinition,
+  PublicEventDefinition,
+  SharedDefinition,
+} from './definition.ts'
 import { EventRecord, type EnvelopeOf } from './envelope.ts'
 import { encodeJson, type JsonLimits } from './json.ts'
 
 export interface Publication {
-  readonly from: EventDefinition
-  readonly to: PublicEventDefinition
+  /** A private event, or a message. */
+  readonly from: EntryDefinition
+  readonly to: SharedDefinition
   /** Null: this one is not published. */
   readonly map: (event: EventRecord) => unknown
 }
@@ -22,16 +30,24 @@ export const publish = <From extends EventDefinition, To extends PublicEventDefi
   map: (event: EnvelopeOf<From>) => InputOf<To> | null,
 ): Publication => ({ from, to, map: map as unknown as Publication['map'] })
 
+/** A message to another context is told as it was sent: a publication of itself. */
+export const sent = (message: MessageDefinition): Publication => ({
+  from: message,
+  to: message,
+  map: ({ data }) => data,
+})
+
 /**
  * The public event of a private one, or undefined when the mapping says not to publish it.
  * @throws PABAL_PUBLICATION_FAILED when the mapping throws, its result does not fit the schema, or the key is another one
  */
 export const toPublic = (publication: Publication, event: EventRecord, limits: JsonLimits): EventRecord | undefined => {
-  const { to } = publication
+  const { from, to } = publication
   try {
     const mapped = publication.map(event)
     if (mapped === null) return undefined
-    const data = to['~pabal'].parse(mapped)
+    // A message's schema has seen it when it was sent.
+    const data = from === to ? mapped : to['~pabal'].parse(mapped)
     const key = to['~pabal'].key(data)
     if (key !== event.key)
       throw new Error(

@@ -5,7 +5,7 @@ import { SQS } from '@aws-sdk/client-sqs'
 import { createApp, defineContext, defineEvent, definePublicEvent, type Exchange, over, publish } from 'pabal'
 import { claimCheck, filePayloads } from 'pabal/claim-check'
 import { countUserEvents, operate } from 'pabal/operate'
-import { snsSqs } from 'pabal/sns-sqs'
+import { sns, snsSqs } from 'pabal/sns-sqs'
 import { sqlite } from 'pabal/sqlite'
 import { kind, NastyBroker } from 'pabal/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -61,8 +61,11 @@ describe('an event whose public form is more than a message', () => {
     await raise(Whole, 'x'.repeat(10 * messageBytes))
   })
 
-  test('is measured as its transport writes it: SQS takes a letter beyond ASCII as six', async () => {
-    const { raise } = await opened(snsSqs({ sns: new SNS({ region }), sqs: new SQS({ region }) }))
+  test.each([
+    ['SNS and SQS', snsSqs({ sns: new SNS({ region }), sqs: new SQS({ region }) })],
+    ['SNS alone', sns({ sns: new SNS({ region }) })],
+  ])('is measured as %s writes it: a letter beyond ASCII as six', async (_, exchange) => {
+    const { raise } = await opened(exchange)
     await expect(raise(Whole, '주'.repeat(262_144 / 6))).rejects.toMatchObject(refused)
     await raise(Whole, 'x'.repeat(262_144 / 2))
   })

@@ -1,8 +1,8 @@
-/** PORT: everything between contexts. How public events travel from the contexts that publish them to those that consume them. */
+/** PORT: everything between contexts. How public events, and messages, travel from the contexts that they are of to those that take them. */
 
 import type { Bound } from '../context/definition.ts'
 import { PabalError } from '../core/errors.ts'
-import type { PublicEventDefinition } from '../event/definition.ts'
+import type { SharedDefinition } from '../event/definition.ts'
 import { definitionsOf, type ForeignProducer, type ForeignProducers, foreignProducers } from './foreign.ts'
 import type { Channel, Transport } from './transport.ts'
 
@@ -13,7 +13,7 @@ export interface Exchange {
     readonly kind: string
     /** Contexts that run elsewhere, whose logs this process can read. */
     readonly producers: readonly Bound[]
-    /** Over what the public events of this process' contexts go out, and those of others come in. */
+    /** Over what the public events and messages of this process' contexts go out, and those of others come in. */
     readonly carried: readonly Carried[]
   }
 }
@@ -23,10 +23,10 @@ export interface Carried {
   readonly transport: Transport
   /** The stream that it carries, of each context. */
   readonly stream: string
-  /** Whether an event of this public type is of that stream. */
+  /** Whether a public event or message of this type is of that stream. */
   readonly carries: (type: string) => boolean
-  /** Contexts that run elsewhere, and which of their public events may come. */
-  readonly from: Readonly<Record<string, readonly PublicEventDefinition[]>>
+  /** Contexts that run elsewhere, and which of their public events and messages may come. */
+  readonly from: Readonly<Record<string, readonly SharedDefinition[]>>
   /** Those among them that are no contexts of pabal. */
   readonly foreign: ReadonlyMap<string, ForeignProducer>
   /** Of those, the ones whose logs can be reached: what the transport has lost is read there. */
@@ -35,7 +35,7 @@ export interface Carried {
   readonly fromFirst: boolean
 }
 
-/** The stream of a context's public events, but for those that `routes` gives a stream of their own. Part of every place in it, so it never changes. */
+/** The stream of a context's public events and messages, but for those that `routes` gives a stream of their own. Part of every place in it, so it never changes. */
 export const publicStream = 'public'
 
 /** What a stream of a context is called where it is not the only one: on brokers, and as a source of cursors. */
@@ -45,8 +45,9 @@ export const channelOf = (context: string, stream: string): Channel => ({
 
 export interface CarriedOptions {
   /**
-   * What comes from contexts that run elsewhere: `{ ordering: [OrderPlacedV1] }`. The name is the producing context's, by which
-   * its channel is found; the events are those of its published language that are consumed here.
+   * What comes from contexts that run elsewhere: `{ ordering: [OrderPlacedV1, SendSms] }`. The name is the producing context's, by
+   * which its channel is found; the events are those of its published language that are consumed here, the messages those that it
+   * sends to a context here.
    */
   readonly from?: Carried['from'] | undefined
   /**

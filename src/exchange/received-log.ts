@@ -5,7 +5,7 @@
 
 import { readIn } from '../context/scope.ts'
 import { isPabalError, PabalError } from '../core/errors.ts'
-import type { EntryDefinition, PublicEventDefinition } from '../event/definition.ts'
+import { type EntryDefinition, type SharedDefinition, upcast } from '../event/definition.ts'
 import { EventRecord, type StoredEvent } from '../event/envelope.ts'
 import { decodeJson, type JsonLimits } from '../event/json.ts'
 import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
@@ -40,7 +40,7 @@ export const storedKey = ({ source, stream }: Origination, key: string): string 
 
 /** An event as an entry of the receiver's log. Its payload is checked when it is read, so that one that does not fit parks its key. */
 export const receivedRecord = (
-  definition: PublicEventDefinition,
+  definition: SharedDefinition,
   of: Origination,
   event: SequencedEvent,
   nowMs: number,
@@ -144,7 +144,8 @@ export class ReceivedLog implements EventSource {
 
   #payload(definition: EntryDefinition, row: StoredEvent, key: string): { data?: unknown; failure?: Error } {
     try {
-      const data = definition['~pabal'].parse(decodeJson(row.data, this.#parts.limits, row.type))
+      const decoded = decodeJson(row.data, this.#parts.limits, row.type)
+      const data = definition['~pabal'].parse(upcast(definition, row.version, decoded))
       const own = definition['~pabal'].key(data)
       // What a foreign producer sends was given the key that could be had when it came.
       if (own === key || 'id' in toldBy(row)) return { data }
@@ -208,7 +209,8 @@ export class ReceivedLog implements EventSource {
   }
 
   count(after: number, lane?: Parameters<EventSource['count']>[1]): Promise<number> {
-    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane }))
+    const prefix = storedKey(this.#parts, '')
+    return this.#read((session) => this.#parts.store.log.count(session, { after, types: this.#types, lane, prefix }))
   }
 
   oldest(): Promise<number> {

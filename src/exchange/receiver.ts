@@ -6,7 +6,7 @@
 
 import type { ContextRuntime } from '../context/runtime.ts'
 import { PabalError } from '../core/errors.ts'
-import type { PublicEventDefinition } from '../event/definition.ts'
+import type { SharedDefinition } from '../event/definition.ts'
 import { fromJson, toJson } from '../event/cloudevents/structured.ts'
 import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
 import type { EventRecord } from '../event/envelope.ts'
@@ -25,7 +25,7 @@ export interface ReceiverParts {
   readonly source: string
   readonly stream: string
   /** Public events that handlers of this context want; of all others only the place is noted. */
-  readonly definitions: readonly PublicEventDefinition[]
+  readonly definitions: readonly SharedDefinition[]
   /** False: it has joined a channel that others have read before, and a key begins with the first event that comes. */
   readonly fromFirst: boolean
 }
@@ -33,7 +33,7 @@ export interface ReceiverParts {
 export class Receiver {
   readonly #parts: ReceiverParts
   readonly #stream: InboxStream
-  readonly #definitions: ReadonlyMap<string, PublicEventDefinition>
+  readonly #definitions: ReadonlyMap<string, SharedDefinition>
   /** Nothing but whole states is wanted. */
   readonly #latest: boolean
 

@@ -1,19 +1,19 @@
-/** Several exchanges at once: which public events go over which of them. */
+/** Several exchanges at once: which public events and messages go over which of them. */
 
 import { PabalError } from '../core/errors.ts'
-import type { PublicEventDefinition } from '../event/definition.ts'
+import type { SharedDefinition } from '../event/definition.ts'
 import { type Carried, type Exchange, publicStream } from './exchange.ts'
 import { relayName } from './relay.ts'
 
-/** Public events that travel apart from the others, in an order of their own. */
+/** Public events or messages that travel apart from the others, in an order of their own. */
 export interface Route {
   /**
    * Its name: lower case, digits, '_', at most 40 characters, and not 'public'. It is part of each receiver's place in the stream
    * and of names on the broker, so it never changes.
    */
   readonly stream: string
-  /** All of its events, whoever publishes them. No other route has one of them. */
-  readonly events: readonly PublicEventDefinition[]
+  /** All of its events and messages, whoever publishes or sends them. No other route has one of them. */
+  readonly events: readonly SharedDefinition[]
   /** Several: the stream goes out over each, and what a receiver gets from two of them it applies once. */
   readonly over: Exchange | readonly Exchange[]
 }

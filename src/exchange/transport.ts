@@ -1,5 +1,5 @@
 /**
- * PORT of a transport: carries the public events of a context to other contexts. A transport promises little and says what; that
+ * PORT of a transport: carries the public events and messages of a context to other contexts. A transport promises little and says what; that
  * each event arrives once and in the order of its key (P9) is the work of the relay before it and the receiver behind it. So an
  * adapter is thin: it hands messages to a client and tells truly what became of them.
  */
@@ -19,9 +19,14 @@ export interface Traits {
   readonly delivery: 'at-least-once' | 'at-most-once'
   /** The most that one message may have, attributes included. */
   readonly messageBytes: number
+  /**
+   * Who receives a channel. `many` (default): each context that asks for it. `one`: a single one, so it carries messages to that
+   * context and no public events. `none`: others than pabal only.
+   */
+  readonly subscribers?: 'many' | 'one' | 'none'
 }
 
-/** All public events of one context: what its relay writes, and those who subscribe read. */
+/** What one context publishes and sends: what its relay writes, and those who subscribe read. */
 export interface Channel {
   readonly context: string
 }

@@ -35,7 +35,7 @@ export const definitionOf = (log: OperatedLog, { type, version }: StoredEvent): 
     type,
     version,
     title: titleOf(log, type),
-    '~pabal': { scope: 'private', parse: (input) => input, key: () => undefined, upcasters: new Map() },
+    '~pabal': { scope: 'private', parse: (input) => input, key: () => undefined, hasKey: false, upcasters: new Map() },
   }
 
 export const recordIn = (log: OperatedLog, row: StoredEvent): EventRecord =>

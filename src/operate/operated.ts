@@ -2,6 +2,7 @@
 
 import type { App } from '../app/app.ts'
 import type { OpenedApp } from '../app/opened.ts'
+import { entriesOf } from '../context/definition.ts'
 import type { ContextRuntime } from '../context/runtime.ts'
 import type { Environment } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
@@ -65,14 +66,14 @@ const logOf = ({
   store,
   bell,
 }: OpenedApp['logs'] extends ReadonlyMap<string, infer L> ? L : never): OperatedLog => {
-  const { title, events, messages } = bound['~pabal'].context['~pabal']
+  const facts = bound['~pabal'].context['~pabal']
   return {
     context: store.name,
-    title,
+    title: facts.title,
     database,
     store,
     bell,
-    definitions: new Map([...events, ...messages].map((definition) => [definition.type, definition])),
+    definitions: new Map(entriesOf(facts).map((definition) => [definition.type, definition])),
   }
 }
 

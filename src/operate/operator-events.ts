@@ -35,7 +35,7 @@ const definitionOf = (type: OperatorEventType): EntryDefinition => ({
   type,
   version: 1,
   title: titles[type],
-  '~pabal': { scope: 'private', parse: (input) => input, key: () => undefined, upcasters: new Map() },
+  '~pabal': { scope: 'private', parse: (input) => input, key: () => undefined, hasKey: false, upcasters: new Map() },
 })
 
 export interface Action {

@@ -202,7 +202,7 @@ export interface Log {
   foreign(session: Session, ids: readonly string[]): Awaitable<ReadonlySet<string>>
   byCorrelation(session: Session, correlationId: string, limit: number): Awaitable<readonly StoredEvent[]>
   at(session: Session, position: number): Awaitable<StoredEvent | undefined>
-  /** Events of these types after a position (and up to another), for plans. */
+  /** Events of these types after a position (and up to another), whose key begins with `prefix`, and not with `exceptPrefix`; for plans. */
   count(
     session: Session,
     options: {
@@ -210,6 +210,8 @@ export interface Log {
       through?: number
       types?: readonly string[] | undefined
       lane?: LaneFilter | undefined
+      prefix?: string | undefined
+      exceptPrefix?: string | undefined
     },
   ): Awaitable<number>
   /** Events whose key begins so; by the index of keys, not by reading the log. */

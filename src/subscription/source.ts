@@ -1,8 +1,9 @@
 /** What a subscription reads: the own log, or another context's log in its public form. Positions are those of the log behind it. */
 
 import { readIn } from '../context/scope.ts'
-import type { EntryDefinition } from '../event/definition.ts'
+import { type EntryDefinition, isMessage } from '../event/definition.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
+import { receivedKeyPrefix } from '../event/reserved.ts'
 import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
 
 export interface EventSource {
@@ -63,6 +64,7 @@ export class OwnLog implements EventSource {
   readonly #definitions: ReadonlyMap<string, EntryDefinition>
   readonly #types: readonly string[]
   readonly #bell: Bell
+  readonly #hasMessages: boolean
 
   constructor(parts: {
     readonly database: Database
@@ -77,14 +79,18 @@ export class OwnLog implements EventSource {
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
     this.#types = [...this.#definitions.keys()]
     this.#bell = parts.bell
+    this.#hasMessages = parts.definitions.some(isMessage)
   }
 
   get generation(): number {
     return this.#database.generation
   }
 
+  /** Messages that others have sent stand in the same log, with the type of ours: they have a source of their own. */
   #records(rows: readonly StoredEvent[]): EventRecord[] {
-    return rows.map((row) => recordOf(this.#definitions.get(row.type)!, this.name, row))
+    return rows
+      .filter(({ key }) => !key.startsWith(receivedKeyPrefix))
+      .map((row) => recordOf(this.#definitions.get(row.type)!, this.name, row))
   }
 
   head(): Promise<Head> {
@@ -122,7 +128,10 @@ export class OwnLog implements EventSource {
   }
 
   count(after: number, lane?: LaneFilter): Promise<number> {
-    return readIn(this.#database, (session) => this.#store.log.count(session, { after, types: this.#types, lane }))
+    const exceptPrefix = this.#hasMessages ? receivedKeyPrefix : undefined
+    return readIn(this.#database, (session) =>
+      this.#store.log.count(session, { after, types: this.#types, lane, exceptPrefix }),
+    )
   }
 
   oldest(): Promise<number> {

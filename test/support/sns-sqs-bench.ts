@@ -3,8 +3,13 @@
 import { expect, onTestFinished } from 'vitest'
 import { systemEnvironment } from '../../src/core/environment.ts'
 import { defaultLimits } from '../../src/core/limits.ts'
-import { snsSqsTransport, type SnsSqsTransportOptions } from '../../src/exchange/sns-sqs/index.ts'
-import type { Incoming, OpenTransport, Outgoing, Receiving, Taken } from '../../src/exchange/transport.ts'
+import {
+  snsSqsTransport,
+  type SnsSqsTransportOptions,
+  snsTransport,
+  sqsTransport,
+} from '../../src/exchange/sns-sqs/index.ts'
+import type { Incoming, OpenTransport, Outgoing, Receiving, Taken, Transport } from '../../src/exchange/transport.ts'
 import { type AwsClients, awsClients } from './aws-clients.ts'
 
 /** Short, so that tests do not wait for what is long on purpose. */
@@ -35,6 +40,9 @@ export interface Bench {
   readonly prefix: string
   readonly warnings: string[]
   readonly open: (options?: Partial<SnsSqsTransportOptions>) => Promise<OpenTransport>
+  /** Over SQS alone, and over SNS alone. */
+  readonly openSqs: (options?: Partial<SnsSqsTransportOptions>) => Promise<OpenTransport>
+  readonly openSns: (options?: Partial<SnsSqsTransportOptions>) => Promise<OpenTransport>
   readonly send: (open: OpenTransport, all: readonly Outgoing[]) => Promise<void>
   readonly urlOf: (name: string) => Promise<string>
   readonly arnOf: (topic: string) => string
@@ -55,18 +63,23 @@ export const bench = (url: string, endpoint = url): Bench => {
   })
   const urlOf = async (name: string): Promise<string> =>
     (await aws.sqs.getQueueUrl({ QueueName: `${prefix}${name}` })).QueueUrl!
-  return {
-    aws,
-    prefix,
-    warnings,
-    open: async (options = {}) => {
-      const open = await snsSqsTransport({ sns: clients.sns, sqs: clients.sqs, prefix, ...quick, ...options }).open({
+  const opening =
+    (transport: (options: SnsSqsTransportOptions) => Transport): Bench['open'] =>
+    async (options = {}) => {
+      const open = await transport({ sns: clients.sns, sqs: clients.sqs, prefix, ...quick, ...options }).open({
         environment: systemEnvironment,
         warn: (what, error) => warnings.push(`${what}: ${String(error)}`),
       })
       onTestFinished(() => open[Symbol.asyncDispose]())
       return open
-    },
+    }
+  return {
+    aws,
+    prefix,
+    warnings,
+    open: opening(snsSqsTransport),
+    openSqs: opening(sqsTransport),
+    openSns: opening(snsTransport),
     send: async (open, all) => {
       const outcomes = await open.publish(ordering, all, AbortSignal.timeout(20_000))
       expect(outcomes.filter((outcome) => outcome !== undefined)).toEqual([])

@@ -8,7 +8,7 @@ import { Redis } from 'ioredis'
 import { kafka } from '../../src/exchange/kafka/index.ts'
 import { rabbitmqTransport } from '../../src/exchange/rabbitmq/transport.ts'
 import { redisStreamsTransport } from '../../src/exchange/redis-streams/transport.ts'
-import { snsSqsTransport } from '../../src/exchange/sns-sqs/index.ts'
+import { snsSqsTransport, sqsTransport } from '../../src/exchange/sns-sqs/index.ts'
 import type { Transport } from '../../src/exchange/transport.ts'
 import { awsClients } from './aws-clients.ts'
 import type { Broker } from '../../tools/servers/broker.ts'
@@ -40,6 +40,8 @@ export interface TopologyBroker {
   /** Kinds and names, with `$` for the prefix. */
   readonly ofChannel: readonly string[]
   readonly ofSubscriber: (subscriber: string) => readonly string[]
+  /** Whether a channel has a single subscriber, whose all of it is. */
+  readonly forOne?: true
   /** Where what a subscriber has not taken waits: in a queue of its own, or in the log of the channel, which it does not own. */
   readonly keeps: 'queues' | 'logs'
   /** Whether a plan of removing knows who else uses a channel; else the broker says no when it is removed. */
@@ -57,9 +59,9 @@ const onSnsSqs = async <T>(broker: Broker, work: (aws: ReturnType<typeof awsClie
 }
 
 const queueOf = (prefix: string): string => `${prefix}pabal-ordering-shipping.fifo`
-const setQueue = (broker: Broker, prefix: string, Attributes: Record<string, string>) =>
+const setQueue = (broker: Broker, QueueName: string, Attributes: Record<string, string>) =>
   onSnsSqs(broker, async ({ sqs }) => {
-    const { QueueUrl } = await sqs.getQueueUrl({ QueueName: queueOf(prefix) })
+    const { QueueUrl } = await sqs.getQueueUrl({ QueueName })
     await sqs.setQueueAttributes({ QueueUrl, Attributes })
   })
 const onSubscription = (
@@ -94,7 +96,7 @@ const snsSqs: TopologyBroker = {
     {
       what: 'a policy that is gone',
       needs: 'shipping',
-      change: (broker, prefix) => setQueue(broker, prefix, { Policy: '' }),
+      change: (broker, prefix) => setQueue(broker, queueOf(prefix), { Policy: '' }),
       action: 'change',
       detail: /a policy that lets the topic .*pabal-ordering\.fifo send/,
       outcome: 'mended',
@@ -102,7 +104,7 @@ const snsSqs: TopologyBroker = {
     {
       what: 'a dead-letter queue that is gone',
       needs: 'shipping',
-      change: (broker, prefix) => setQueue(broker, prefix, { RedrivePolicy: '' }),
+      change: (broker, prefix) => setQueue(broker, queueOf(prefix), { RedrivePolicy: '' }),
       action: 'change',
       detail: /refused\.fifo as its dead-letter queue/,
       outcome: 'mended',
@@ -110,7 +112,7 @@ const snsSqs: TopologyBroker = {
     {
       what: 'a retention of a minute',
       needs: 'shipping',
-      change: (broker, prefix) => setQueue(broker, prefix, { MessageRetentionPeriod: '60' }),
+      change: (broker, prefix) => setQueue(broker, queueOf(prefix), { MessageRetentionPeriod: '60' }),
       action: 'drift',
       detail: /MessageRetentionPeriod = 60 instead of 1209600/,
       outcome: 'left as it is',
@@ -151,6 +153,35 @@ const snsSqs: TopologyBroker = {
         ...Subscriptions.map(({ Endpoint }) => `subscription ${Endpoint}`),
       ]
     }),
+}
+
+const sqsAlone: TopologyBroker = {
+  ...snsSqs,
+  name: 'SQS alone',
+  prefix: (n) => `q${process.pid}-${n}-`,
+  transport: (broker, prefix, provision) =>
+    sqsTransport({ ...awsClients(broker.url), prefix, provision, waitMs: 1_000, visibilityMs: 3_000 }),
+  ofChannel: ['queue $pabal-ordering--refused.fifo', 'queue $pabal-ordering.fifo'],
+  ofSubscriber: () => [],
+  forOne: true,
+  drifts: [
+    {
+      what: 'a dead-letter queue that is gone',
+      needs: 'producer',
+      change: (broker, prefix) => setQueue(broker, `${prefix}pabal-ordering.fifo`, { RedrivePolicy: '' }),
+      action: 'change',
+      detail: /--refused\.fifo as its dead-letter queue/,
+      outcome: 'mended',
+    },
+    {
+      what: 'a retention of a minute',
+      needs: 'shipping',
+      change: (broker, prefix) => setQueue(broker, `${prefix}pabal-ordering.fifo`, { MessageRetentionPeriod: '60' }),
+      action: 'drift',
+      detail: /MessageRetentionPeriod = 60 instead of 1209600/,
+      outcome: 'left as it is',
+    },
+  ],
 }
 
 /** Where the plugin listens by which a RabbitMQ can be looked at. */
@@ -426,4 +457,4 @@ const redisStreams: TopologyBroker = {
     }),
 }
 
-export const brokers: readonly TopologyBroker[] = [snsSqs, rabbitmq, kafkaBroker, natsBroker, redisStreams]
+export const brokers: readonly TopologyBroker[] = [snsSqs, sqsAlone, rabbitmq, kafkaBroker, natsBroker, redisStreams]

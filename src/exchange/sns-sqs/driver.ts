@@ -120,6 +120,19 @@ export interface SqsClient {
     input: { QueueUrl: string; Entries: { Id: string; ReceiptHandle: string; VisibilityTimeout: number }[] },
     options: RequestOptions,
   ): Promise<BatchAnswer>
+  sendMessageBatch(
+    input: {
+      QueueUrl: string
+      Entries: {
+        Id: string
+        MessageBody: string
+        MessageAttributes: Record<string, MessageAttribute>
+        MessageGroupId?: string
+        MessageDeduplicationId?: string
+      }[]
+    },
+    options: RequestOptions,
+  ): Promise<BatchAnswer>
   sendMessage(
     input: {
       QueueUrl: string

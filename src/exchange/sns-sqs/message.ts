@@ -38,6 +38,8 @@ export const bytesOf = ({ Message, MessageAttributes }: Entry): number =>
     Message.length,
   )
 
+export const bytesOfEvent = (event: CloudEvent): number => bytesOf(toEntry({ key: '', id: '', event }, false))
+
 /** Untrusted. @throws as `Incoming.decode` */
 export const fromMessage = ({ Body = '', MessageAttributes }: ReceivedMessage, limits: MessageLimits): CloudEvent =>
   fromAscii({ text: Body, escaped: MessageAttributes?.[escapedName]?.StringValue === escapedAs }, limits)

@@ -10,6 +10,10 @@ describe('names', () => {
       names.queue('ordering', 'shipping'),
       names.refused('ordering', 'shipping'),
     ]).toEqual(['pabal-ordering.fifo', 'pabal-ordering-shipping.fifo', 'pabal-ordering-shipping-refused.fifo'])
+    expect([names.queue('ordering'), names.refused('ordering')]).toEqual([
+      'pabal-ordering.fifo',
+      'pabal-ordering--refused.fifo',
+    ])
     expect(namesWith('test-', false).queue('ordering', 'shipping')).toBe('test-pabal-ordering-shipping')
   })
 
@@ -20,7 +24,9 @@ describe('names', () => {
       fc.property(fc.tuple(context, context), fc.tuple(context, context), (one, other) => {
         const all = [names.queue(...one), names.refused(...one), names.queue(...other), names.refused(...other)]
         expect(new Set(all).size).toBe(one.join('-') === other.join('-') ? 2 : 4)
-        for (const name of all) expect(name).toMatch(/^[A-Za-z0-9_-]{1,75}\.fifo$/)
+        const alone = [names.queue(one[0]), names.refused(one[0])]
+        expect(new Set([...alone, names.queue(...one), names.refused(...one), ...all]).size).toBe(new Set(all).size + 2)
+        for (const name of [...all, ...alone]) expect(name).toMatch(/^[A-Za-z0-9_-]{1,75}\.fifo$/)
       }),
     )
   })

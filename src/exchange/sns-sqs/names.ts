@@ -5,16 +5,18 @@ import { PabalError } from '../../core/errors.ts'
 
 export interface Names {
   topic(context: string): string
-  queue(context: string, subscriber: string): string
+  /** Without a subscriber the one of the channel itself, over SQS alone. */
+  queue(context: string, subscriber?: string): string
   /** Where messages go that the subscriber has refused. */
-  refused(context: string, subscriber: string): string
+  refused(context: string, subscriber?: string): string
 }
 
 const topicLength = 256
 const queueLength = 80
 
 /**
- * `pabal-<context>` and `pabal-<context>-<subscriber>`. Names of contexts have no hyphen, so that no two of them share a name.
+ * `pabal-<context>` and `pabal-<context>-<subscriber>`. Names of contexts have no hyphen, so that no two of them share a name; what
+ * the channel itself has refused has two.
  * @throws PABAL_COMPOSITION_INVALID for a prefix that AWS does not allow in a name
  */
 export const namesWith = (prefix: string, fifo: boolean): Names => {
@@ -29,8 +31,9 @@ export const namesWith = (prefix: string, fifo: boolean): Names => {
   }
   return {
     topic: (context) => named(topicLength, context),
-    queue: (context, subscriber) => named(queueLength, context, subscriber),
-    refused: (context, subscriber) => named(queueLength, context, subscriber, 'refused'),
+    queue: (context, subscriber) =>
+      named(queueLength, ...(subscriber === undefined ? [context] : [context, subscriber])),
+    refused: (context, subscriber = '') => named(queueLength, context, subscriber, 'refused'),
   }
 }
 

@@ -1,4 +1,4 @@
-/** What channels and their subscribers need on SNS and SQS: topics, and for each subscriber two queues and a subscription. */
+/** What channels and their subscribers need on SNS and SQS: topics, and for each subscriber two queues and a subscription; over SQS alone two queues. */
 
 import type { Found, InUse, Resource } from '../resource.ts'
 import type { Channel, Needs } from '../transport.ts'
@@ -8,11 +8,17 @@ import { allowing, allows } from './policy.ts'
 import { type Queues, redriveTo } from './queues.ts'
 import type { Topics } from './topics.ts'
 
-export interface ProvisionParts {
+interface TopicParts {
   readonly topics: Topics
+  readonly names: Names
+}
+
+interface QueueParts {
   readonly queues: Queues
   readonly names: Names
 }
+
+export type ProvisionParts = TopicParts & QueueParts
 
 interface Subscriber {
   readonly channel: Channel
@@ -20,17 +26,38 @@ interface Subscriber {
 }
 
 /** All are idempotent, since looking takes rights that making does not. */
-export const resourcesOf = (parts: ProvisionParts, { publishes, receives }: Needs): readonly Resource[] => [
-  ...publishes.map((channel) => ownTopic(parts, channel)),
-  ...receives.flatMap((of) => [
-    topic(parts, of.channel),
-    refusedQueue(parts, of),
-    queue(parts, of),
-    subscription(parts, of),
-  ]),
+export const resourcesOf = (parts: ProvisionParts, needs: Needs): readonly Resource[] => [
+  ...topicsOf(parts, needs),
+  ...needs.receives.flatMap((of) => {
+    const { queues, names } = parts
+    const { channel, subscriber } = of
+    const pair = { name: names.queue(channel.context, subscriber), refused: names.refused(channel.context, subscriber) }
+    return [
+      topic(parts, channel),
+      removable(queues, refusedQueue(queues, pair)),
+      removable(queues, queue(queues, pair, { topics: parts.topics, name: names.topic(channel.context) })),
+      subscription(parts, of),
+    ]
+  }),
 ]
 
-const topic = ({ topics, names }: ProvisionParts, { context }: Channel): Resource => {
+/** Of what is published, whoever subscribes. */
+export const topicsOf = (parts: TopicParts, { publishes }: Needs): readonly Resource[] =>
+  publishes.map((channel) => ownTopic(parts, channel))
+
+/** Over SQS alone. The queue is its subscriber's; who sends makes it where it is missing. */
+export const queuesOf = ({ queues, names }: QueueParts, { publishes, receives }: Needs): readonly Resource[] => {
+  const of = ({ context }: Channel): readonly Resource[] => {
+    const pair = { name: names.queue(context), refused: names.refused(context) }
+    return [refusedQueue(queues, pair), queue(queues, pair)]
+  }
+  return [
+    ...publishes.flatMap(of),
+    ...receives.flatMap(({ channel }) => of(channel).map((resource) => removable(queues, resource))),
+  ]
+}
+
+const topic = ({ topics, names }: TopicParts, { context }: Channel): Resource => {
   const name = names.topic(context)
   return {
     kind: 'topic',
@@ -41,7 +68,7 @@ const topic = ({ topics, names }: ProvisionParts, { context }: Channel): Resourc
   }
 }
 
-const ownTopic = (parts: ProvisionParts, channel: Channel): Resource => {
+const ownTopic = (parts: TopicParts, channel: Channel): Resource => {
   const { topics } = parts
   const resource = topic(parts, channel)
   const arn = async (): Promise<string> => (await topics.arnOf(resource.name))!
@@ -52,38 +79,45 @@ const ownTopic = (parts: ProvisionParts, channel: Channel): Resource => {
   }
 }
 
-const refusedQueue = ({ queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
-  const name = names.refused(channel.context, subscriber)
-  return {
-    ...removable(queues, name),
-    idempotent: true,
-    look: async () => {
-      const url = await queues.find(name)
-      return url === undefined ? undefined : { differs: queues.differences(await queues.attributesOf(url)) }
-    },
-    make: async () => void (await queues.create(name, {})),
-  }
+interface Pair {
+  readonly name: string
+  readonly refused: string
 }
 
-const queue = ({ topics, queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
-  const topicName = names.topic(channel.context)
-  const [name, refusedName] = [names.queue(channel.context, subscriber), names.refused(channel.context, subscriber)]
+const refusedQueue = (queues: Queues, { refused: name }: Pair): Resource => ({
+  kind: 'queue',
+  name,
+  idempotent: true,
+  look: async () => {
+    const url = await queues.find(name)
+    return url === undefined ? undefined : { differs: queues.differences(await queues.attributesOf(url)) }
+  },
+  make: async () => void (await queues.create(name, {})),
+})
+
+/** `from`: the topic that sends to it. Without one those who send need no policy of the queue, but a right of their own. */
+const queue = (
+  queues: Queues,
+  { name, refused }: Pair,
+  from?: { readonly topics: Topics; readonly name: string },
+): Resource => {
+  const arnOfTopic = async (): Promise<string | undefined> => from?.topics.arnOf(from.name)
   return {
-    ...removable(queues, name),
+    kind: 'queue',
+    name,
     idempotent: true,
     look: async (): Promise<Found | undefined> => {
       const url = await queues.find(name)
       if (url === undefined) return undefined
       const found = await queues.attributesOf(url)
-      const [topicArn, refusedArn] = await Promise.all([topics.arnOf(topicName), queues.arnOf(refusedName)])
+      const [topicArn, refusedArn] = await Promise.all([arnOfTopic(), queues.arnOf(refused)])
       const { RedrivePolicy } = found
       const isRedriven = refusedArn === undefined || RedrivePolicy?.includes(refusedArn) === true
+      const isAllowed = from === undefined || (topicArn !== undefined && allows(found['Policy'], topicArn))
       return {
         lacks: [
-          ...(topicArn !== undefined && allows(found['Policy'], topicArn)
-            ? []
-            : [`a policy that lets the topic ${topicName} send`]),
-          ...(RedrivePolicy === undefined ? [`${refusedName} as its dead-letter queue`] : []),
+          ...(isAllowed ? [] : [`a policy that lets the topic ${from.name} send`]),
+          ...(RedrivePolicy === undefined ? [`${refused} as its dead-letter queue`] : []),
         ],
         differs: [
           ...queues.differences(found),
@@ -92,27 +126,27 @@ const queue = ({ topics, queues, names }: ProvisionParts, { channel, subscriber 
       }
     },
     make: async () => {
-      const topicArn = (await topics.arnOf(topicName))!
-      const refusedArn = (await queues.arnOf(refusedName))!
-      const arn = `${refusedArn.slice(0, -refusedName.length)}${name}`
-      const Policy = allowing(undefined, arn, topicArn)
-      const RedrivePolicy = redriveTo(refusedArn)
+      const [topicArn, refusedArn] = await Promise.all([arnOfTopic(), queues.arnOf(refused)])
+      const arn = `${refusedArn!.slice(0, -refused.length)}${name}`
+      const policyOver = (found?: string): Record<string, string> =>
+        topicArn === undefined ? {} : { Policy: allowing(found, arn, topicArn) }
+      const RedrivePolicy = redriveTo(refusedArn!)
       // All at once: what is published to a queue before its policy counts is lost.
-      const url = await queues.create(name, { Policy, RedrivePolicy })
+      const url = await queues.create(name, { ...policyOver(), RedrivePolicy })
       const found = await queues.attributesOf(url)
-      const lacks: Record<string, string> = {}
-      if (!allows(found['Policy'], topicArn)) lacks['Policy'] = allowing(found['Policy'], arn, topicArn)
-      if (found['RedrivePolicy'] === undefined) lacks['RedrivePolicy'] = RedrivePolicy
+      const lacks: Record<string, string> = {
+        ...(topicArn === undefined || allows(found['Policy'], topicArn) ? {} : policyOver(found['Policy'])),
+        ...(found['RedrivePolicy'] === undefined ? { RedrivePolicy } : {}),
+      }
       if (Object.keys(lacks).length > 0) await queues.setAttributes(url, lacks)
     },
   }
 }
 
-const removable = (queues: Queues, name: string): Pick<Resource, 'kind' | 'name' | 'inUse' | 'remove'> => ({
-  kind: 'queue',
-  name,
+const removable = (queues: Queues, resource: Resource): Resource => ({
+  ...resource,
   inUse: async (): Promise<InUse> => {
-    const found = await queues.attributesOf((await queues.find(name))!)
+    const found = await queues.attributesOf((await queues.find(resource.name))!)
     // Waiting, in somebody's hands, and for later.
     const numbers = [
       'ApproximateNumberOfMessages',
@@ -121,7 +155,7 @@ const removable = (queues: Queues, name: string): Pick<Resource, 'kind' | 'name'
     ]
     return { messages: numbers.reduce((sum, each) => sum + Number(found[each] ?? 0), 0) }
   },
-  remove: async () => queues.remove((await queues.find(name))!),
+  remove: async () => queues.remove((await queues.find(resource.name))!),
 })
 
 const subscription = ({ topics, queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {

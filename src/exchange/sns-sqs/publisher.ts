@@ -1,21 +1,19 @@
-/** Publishing to the topic of a channel: in requests of ten, several under way, each message with its own outcome. */
+/** Publishing to the topic or queue of a channel: in requests of ten, several under way, each message with its own outcome. */
 
 import type { Channel, Outgoing, Published, Traits } from '../transport.ts'
 import { tooLarge } from '../transport.ts'
 import { sendInBatches, type Waiting } from './batches.ts'
 import type { Call } from './calls.ts'
-import type { SnsClient } from './driver.ts'
-import { invalidTransport, isMissing, isRefused } from './failures.ts'
+import { isMissing, isRefused } from './failures.ts'
 import { bytesOf, type Entry, toEntry } from './message.ts'
+import type { Outlet } from './outlet.ts'
+import type { Settings } from './settings.ts'
 
 export interface PublisherParts {
-  readonly sns: SnsClient
+  readonly outlet: Outlet
   readonly call: Call
   readonly traits: Traits
-  readonly fifo: boolean
-  readonly inFlight: number
-  /** Its ARN, made or found the first time. */
-  readonly topicOf: (context: string) => Promise<string>
+  readonly settings: Pick<Settings, 'fifo' | 'inFlight'>
 }
 
 export class Publisher {
@@ -31,14 +29,14 @@ export class Publisher {
     signal: AbortSignal,
   ): Promise<readonly Published[]> {
     signal.throwIfAborted()
-    const { topicOf, inFlight } = this.#parts
+    const { outlet, settings } = this.#parts
     const outcomes: Published[] = messages.map(() => undefined)
     const waiting = this.#prepare(messages, outcomes)
     if (waiting.length === 0) return outcomes
-    const topic = await unlessAborted(topicOf(context), signal)
+    const target = await unlessAborted(outlet.targetOf(context), signal)
     const unknown = new Set<unknown>()
-    await sendInBatches(waiting, outcomes, (entries) => this.#send(topic, entries, signal), {
-      inFlight,
+    await sendInBatches(waiting, outcomes, (entries) => this.#send(context, target, entries, signal), {
+      inFlight: settings.inFlight,
       isForOne: isRefused,
       isForAll: (error) => {
         if (isRefused(error)) return false
@@ -52,11 +50,11 @@ export class Publisher {
 
   /** Those that can be sent; the outcome of all others is known. */
   #prepare(messages: readonly Outgoing[], outcomes: Published[]): Waiting<Entry>[] {
-    const { fifo, traits } = this.#parts
+    const { settings, traits } = this.#parts
     const failed = new Map<string, Published>()
     const waiting: Waiting<Entry>[] = []
     for (const [index, outgoing] of messages.entries()) {
-      const prepared = failed.get(outgoing.key) ?? prepare(outgoing, fifo, traits)
+      const prepared = failed.get(outgoing.key) ?? prepare(outgoing, settings.fifo, traits)
       if ('error' in prepared) {
         outcomes[index] = prepared
         failed.set(outgoing.key, prepared)
@@ -65,28 +63,28 @@ export class Publisher {
     return waiting
   }
 
-  async #send(topic: string, entries: readonly Entry[], signal: AbortSignal): Promise<readonly Published[]> {
-    const { sns, call } = this.#parts
-    const request = {
-      TopicArn: topic,
-      PublishBatchRequestEntries: entries.map((entry, at) => ({ Id: String(at), ...entry })),
-    }
+  async #send(
+    context: string,
+    target: string,
+    entries: readonly Entry[],
+    signal: AbortSignal,
+  ): Promise<readonly Published[]> {
+    const { outlet, call } = this.#parts
+    const numbered = entries.map((entry, at) => ({ Id: String(at), ...entry }))
     try {
       const { Successful = [], Failed = [] } = await call(
-        'sns:Publish',
-        (options) => sns.publishBatch(request, options),
+        outlet.action,
+        (options) => outlet.send(target, numbered, options),
         { signal },
       )
       const confirmed = new Set(Successful.map(({ Id }) => Id))
       return entries.map((_, at): Published => {
         if (confirmed.has(String(at))) return undefined
         const { Code = 'no answer', Message = '' } = Failed.find(({ Id }) => Id === String(at)) ?? {}
-        return { error: new Error(`SNS has not taken it: ${Code} ${Message}`.trim()) }
+        return { error: new Error(`${outlet.action} has not taken it: ${Code} ${Message}`.trim()) }
       })
     } catch (error) {
-      if (!isMissing(error)) throw error
-      // Made anew it would have no subscriptions, and whatever is published would be lost.
-      throw invalidTransport(`the topic ${topic} is gone: start the consumers again, which subscribe to it`, error)
+      throw isMissing(error) ? outlet.gone(context, target, error) : error
     }
   }
 }

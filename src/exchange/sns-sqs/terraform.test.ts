@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { namesWith } from './names.ts'
-import { terraformOf } from './terraform.ts'
+import { terraformOf, terraformOfQueues } from './terraform.ts'
 
 const ordering = { context: 'ordering' }
 
@@ -37,4 +37,34 @@ test('every reference is to something that is there', () => {
     (block) => block['depends_on'] as string[],
   )
   expect(depended.filter((name) => !there.includes(name))).toEqual([])
+})
+
+test('over SQS alone whoever receives has the queue, and who sends looks it up', () => {
+  const names = namesWith('', true)
+  expect(terraformOfQueues(names, true, { publishes: [ordering], receives: [] })).toEqual({
+    data: { aws_sqs_queue: { 'pabal-ordering': { name: 'pabal-ordering.fifo' } } },
+    resource: {},
+  })
+  const fifo = {
+    fifo_queue: true,
+    deduplication_scope: 'messageGroup',
+    fifo_throughput_limit: 'perMessageGroupId',
+    message_retention_seconds: 1_209_600,
+  }
+  const receives = [{ channel: ordering, subscriber: 'notification' }]
+  expect(terraformOfQueues(names, true, { publishes: [], receives })).toEqual({
+    resource: {
+      aws_sqs_queue: {
+        'pabal-ordering--refused': { name: 'pabal-ordering--refused.fifo', ...fifo },
+        'pabal-ordering': {
+          name: 'pabal-ordering.fifo',
+          ...fifo,
+          redrive_policy: JSON.stringify({
+            deadLetterTargetArn: '${aws_sqs_queue.pabal-ordering--refused.arn}',
+            maxReceiveCount: 1_000,
+          }),
+        },
+      },
+    },
+  })
 })

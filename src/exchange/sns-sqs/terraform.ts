@@ -25,12 +25,8 @@ export const terraformOf = (names: Names, fifo: boolean, { publishes, receives }
     const topicArn = `\${data.aws_sns_topic.${topic}.arn}`
     const queueArn = `\${aws_sqs_queue.${queue}.arn}`
     add(data, 'aws_sns_topic', topic, { name: names.topic(context) })
-    add(resource, 'aws_sqs_queue', refused, { name: names.refused(context, subscriber), ...argumentsOf(fifo) })
-    add(resource, 'aws_sqs_queue', queue, {
-      name: names.queue(context, subscriber),
-      ...argumentsOf(fifo),
-      redrive_policy: redriveTo(`\${aws_sqs_queue.${refused}.arn}`),
-    })
+    const pair = { name: names.queue(context, subscriber), refused: names.refused(context, subscriber) }
+    addQueues(resource, { queue, refused }, pair, fifo)
     add(resource, 'aws_sqs_queue_policy', queue, {
       queue_url: `\${aws_sqs_queue.${queue}.id}`,
       policy: allowing(undefined, queueArn, topicArn),
@@ -45,6 +41,33 @@ export const terraformOf = (names: Names, fifo: boolean, { publishes, receives }
     })
   }
   return Object.keys(data).length === 0 ? { resource } : { data, resource }
+}
+
+/** Over SQS alone. A queue that others receive from is looked up, and not made. */
+export const terraformOfQueues = (names: Names, fifo: boolean, { publishes, receives }: Needs): Terraform => {
+  const data: Blocks = {}
+  const resource: Blocks = {}
+  for (const { context } of publishes) add(data, 'aws_sqs_queue', labelOf(context), { name: names.queue(context) })
+  for (const { channel } of receives) {
+    const { context } = channel
+    const labels = { queue: labelOf(context), refused: labelOf(context, '', 'refused') }
+    addQueues(resource, labels, { name: names.queue(context), refused: names.refused(context) }, fifo)
+  }
+  return Object.keys(data).length === 0 ? { resource } : { data, resource }
+}
+
+const addQueues = (
+  resource: Blocks,
+  labels: { readonly queue: string; readonly refused: string },
+  { name, refused }: { readonly name: string; readonly refused: string },
+  fifo: boolean,
+): void => {
+  add(resource, 'aws_sqs_queue', labels.refused, { name: refused, ...argumentsOf(fifo) })
+  add(resource, 'aws_sqs_queue', labels.queue, {
+    name,
+    ...argumentsOf(fifo),
+    redrive_policy: redriveTo(`\${aws_sqs_queue.${labels.refused}.arn}`),
+  })
 }
 
 type Blocks = { [type: string]: { [label: string]: TerraformBlocks[string][string] } }

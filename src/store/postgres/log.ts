@@ -201,12 +201,12 @@ export const createLog = (context: string, s: string): Log => {
         [String(position - 1), String(position)],
       ),
 
-    count: (session, { after: from, through, types, lane }) => {
+    count: (session, { after: from, through, types, lane, prefix, exceptPrefix }) => {
       const lanes = lanesOf(lane)
       const values = [String(from), String(through ?? most)]
       const bounds = `(SELECT greatest($1::text::bigint, ${dropped}) AS low, least($2::text::bigint, ${headOf}) AS high) h`
       // Positions have no gaps.
-      if (lanes === undefined && types === undefined)
+      if (lanes === undefined && types === undefined && prefix === undefined && exceptPrefix === undefined)
         return number(session, `SELECT greatest(0, high - low) FROM ${bounds}`, values)
       const where: string[] = []
       if (lanes !== undefined) {
@@ -216,6 +216,14 @@ export const createLog = (context: string, s: string): Log => {
       if (types !== undefined) {
         where.push(`e.type = ANY ($${values.length + 1}::text::text[])`)
         values.push(textArray(types))
+      }
+      if (prefix !== undefined) {
+        where.push(`starts_with(e.key, $${values.length + 1}::text)`)
+        values.push(prefix)
+      }
+      if (exceptPrefix !== undefined) {
+        where.push(`NOT starts_with(e.key, $${values.length + 1}::text)`)
+        values.push(exceptPrefix)
       }
       return number(
         session,

@@ -69,6 +69,9 @@ const inLanes = (lane: LaneFilter | undefined, where: string[], values: (string 
   values.push(lane.lanes, ...wanted)
 }
 
+/** What is behind every key that begins so. */
+const endOf = (prefix: string): string => `${prefix}\u{10ffff}`
+
 const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ')
 
 export const headSqlOf = (p: string): string =>
@@ -188,12 +191,21 @@ export const createLog = (context: string, p: string): Log => {
 
     at: (session, position) => row(session, `SELECT ${columns} FROM ${p}event WHERE position = ?`, position),
 
-    count: (session, { after, through, types, lane }) => {
+    count: (session, { after, through, types, lane, prefix, exceptPrefix }) => {
       const where = ['position > ?', 'position <= ?']
       const values: (string | number)[] = [after, through ?? Number.MAX_SAFE_INTEGER]
       if (types !== undefined) {
         where.push(`type IN (${marks(types.length)})`)
         values.push(...types)
+      }
+      if (prefix !== undefined) {
+        // Not by the index of keys: what is counted is mostly the end of the log.
+        where.push('+key >= ? AND +key < ?')
+        values.push(prefix, endOf(prefix))
+      }
+      if (exceptPrefix !== undefined) {
+        where.push('(+key < ? OR +key >= ?)')
+        values.push(exceptPrefix, endOf(exceptPrefix))
       }
       inLanes(lane, where, values)
       const found = on(session)
@@ -205,7 +217,7 @@ export const createLog = (context: string, p: string): Log => {
     countKeys: (session, prefix) => {
       const found = on(session)
         .prepare(`SELECT count(*) AS n FROM ${p}event WHERE key >= ? AND key < ?`)
-        .get(prefix, `${prefix}\u{10ffff}`)
+        .get(prefix, endOf(prefix))
       return Number(found?.['n'])
     },
 

@@ -302,6 +302,17 @@ export const readingRules: readonly StoreRule[] = [
     )
   }),
 
+  rule('events after a position are counted by how their keys begin', async (process) => {
+    const { read, log } = process
+    await append(process, ...['a:1', 'a:2', 'a', 'b:1', 'A:1', 'a:1', '가:1'].map((key) => raised({ key })))
+    const count = (options: { prefix?: string; exceptPrefix?: string }) =>
+      read((session) => log.count(session, { after: 1, ...options }))
+    assert.equal(await count({ prefix: 'a:' }), 2)
+    assert.equal(await count({ exceptPrefix: 'a:' }), 4)
+    assert.equal(await count({ prefix: 'a', exceptPrefix: 'a:' }), 1)
+    assert.equal(await count({ prefix: '가' }), 1)
+  }),
+
   rule(
     'a log knows the types and versions that were declared, once each, until they are forgotten',
     async ({ write, read, log }) => {
