@@ -44,6 +44,7 @@ export type {
   Outgoing,
   Published,
   Receiving,
+  Selection,
   Take,
   Taken,
   Traits,

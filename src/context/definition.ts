@@ -20,6 +20,7 @@ import {
   type AnyOptions,
   type DurableOptions,
   type ExternalOptions,
+  type FilterOptions,
   type Handler,
   type HandlerSpec,
   specOf,
@@ -109,27 +110,27 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx>
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>, handling: ExternalHandling) => R,
-    options: ExternalOptions<E, Unit<Own, Tx, Metadata>, unknown, R>,
+    options: ExternalOptions<E, Unit<Own, Tx, Metadata>, unknown, R> & FilterOptions<E>,
   ): Handler<C>
   /** In every process in which the app runs; best effort. */
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>) => Awaitable<unknown>,
-    options: { readonly phase: 'every-instance' },
+    options: { readonly phase: 'every-instance' } & FilterOptions<E>,
   ): Handler<C>
   /** In the producer's transaction: only where both contexts share one database. */
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: RaisedOf<E>, unit: Unit<Own, Tx, Metadata>) => Awaitable<unknown>,
-    options: { readonly phase: 'before-commit' },
+    options: { readonly phase: 'before-commit' } & FilterOptions<E>,
   ): Handler<C>
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>, unit: Unit<Own, Tx, Metadata> & Handling) => Awaitable<unknown>,
-    options?: DurableOptions<E, Unit<Own, Tx, Metadata>, unknown> & { readonly phase?: 'durable' },
+    options?: DurableOptions<E, Unit<Own, Tx, Metadata>, unknown> & FilterOptions<E> & { readonly phase?: 'durable' },
   ): Handler<C>
 
   /** Answers a command in a unit of work; `throw refuse(…)` rolls back and answers the caller with the refusal. */

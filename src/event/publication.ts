@@ -1,6 +1,7 @@
 /** A context's published language: which private event becomes which public one, and how. Pure. */
 
 import { PabalError } from '../core/errors.ts'
+import { attributesOf } from './attributes.ts'
 import type { EventDefinition, InputOf, PublicEventDefinition } from './definition.ts'
 import { EventRecord, type EnvelopeOf } from './envelope.ts'
 import { encodeJson, type JsonLimits } from './json.ts'
@@ -24,7 +25,8 @@ export const publish = <From extends EventDefinition, To extends PublicEventDefi
 
 /**
  * The public event of a private one, or undefined when the mapping says not to publish it.
- * @throws PABAL_PUBLICATION_FAILED when the mapping throws, its result does not fit the schema, or the key is another one
+ * @throws PABAL_PUBLICATION_FAILED when the mapping throws, its result does not fit the schema, the key is another one, or an
+ * attribute is no text
  */
 export const toPublic = (publication: Publication, event: EventRecord, limits: JsonLimits): EventRecord | undefined => {
   const { to } = publication
@@ -56,6 +58,7 @@ export const toPublic = (publication: Publication, event: EventRecord, limits: J
     )
     record.position = event.position
     record.sequence = event.sequence
+    record.attributes = attributesOf(to, data)
     return record
   } catch (error) {
     throw new PabalError(

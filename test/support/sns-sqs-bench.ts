@@ -4,7 +4,7 @@ import { expect, onTestFinished } from 'vitest'
 import { systemEnvironment } from '../../src/core/environment.ts'
 import { defaultLimits } from '../../src/core/limits.ts'
 import { snsSqsTransport, type SnsSqsTransportOptions } from '../../src/exchange/sns-sqs/index.ts'
-import type { Incoming, OpenTransport, Outgoing, Receiving, Taken } from '../../src/exchange/transport.ts'
+import type { Incoming, OpenTransport, Outgoing, Receiving, Selection, Taken } from '../../src/exchange/transport.ts'
 import { type AwsClients, awsClients } from './aws-clients.ts'
 
 /** Short, so that tests do not wait for what is long on purpose. */
@@ -90,6 +90,7 @@ export const taking = async (
   open: OpenTransport,
   before: Judge = async () => {},
   subscriber = 'shipping',
+  selection?: Selection,
 ): Promise<Taking> => {
   const [keys, numbers]: [string[], number[]] = [[], []]
   const take = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => {
@@ -111,7 +112,7 @@ export const taking = async (
     }
     return taken
   }
-  return { receiving: await open.receive(ordering, subscriber, take), keys, numbers }
+  return { receiving: await open.receive(ordering, subscriber, take, selection), keys, numbers }
 }
 
 export const names = [

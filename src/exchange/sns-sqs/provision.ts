@@ -2,6 +2,7 @@
 
 import type { Found, InUse, Resource } from '../resource.ts'
 import type { Channel, Needs } from '../transport.ts'
+import { filterPolicyOf } from './filter-policy.ts'
 import { invalidTransport } from './failures.ts'
 import type { Names } from './names.ts'
 import { allowing, allows } from './policy.ts'
@@ -14,10 +15,7 @@ export interface ProvisionParts {
   readonly names: Names
 }
 
-interface Subscriber {
-  readonly channel: Channel
-  readonly subscriber: string
-}
+type Subscriber = Needs['receives'][number]
 
 /** All are idempotent, since looking takes rights that making does not. */
 export const resourcesOf = (parts: ProvisionParts, { publishes, receives }: Needs): readonly Resource[] => [
@@ -124,7 +122,10 @@ const removable = (queues: Queues, name: string): Pick<Resource, 'kind' | 'name'
   remove: async () => queues.remove((await queues.find(name))!),
 })
 
-const subscription = ({ topics, queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
+const subscription = (
+  { topics, queues, names }: ProvisionParts,
+  { channel, subscriber, selection }: Subscriber,
+): Resource => {
   const [topicName, queueName] = [names.topic(channel.context), names.queue(channel.context, subscriber)]
   const find = async () => {
     const [topicArn, queueArn] = await Promise.all([topics.arnOf(topicName), queues.arnOf(queueName)])
@@ -132,20 +133,33 @@ const subscription = ({ topics, queues, names }: ProvisionParts, { channel, subs
     return { topicArn, queueArn, arn: await topics.subscriptionOf(topicArn, queueArn) }
   }
   const name = `${queueName} to ${topicName}`
+  const { policy, leftOut } = filterPolicyOf(selection)
   return {
     kind: 'subscription',
     name,
+    details: [
+      ...(policy === undefined ? [] : [`filter policy ${policy}`]),
+      ...(leftOut.length === 0 ? [] : [`too much for a filter policy: ${leftOut.join(', ')}`]),
+    ],
     idempotent: true,
     look: async () => {
       const arn = (await find())?.arn
-      return arn === undefined ? undefined : { unfit: await topics.unfit(arn) }
+      if (arn === undefined) return undefined
+      const found = await topics.subscription(arn)
+      return { unfit: found.unfit, lacks: found.policy === policy ? [] : [otherPolicy(policy, found.policy)] }
     },
     make: async () => {
       const { topicArn, queueArn, arn } = (await find())!
-      if (arn === undefined) return topics.subscribe(topicArn, queueArn)
-      const unfit = await topics.unfit(arn)
-      if (unfit.length > 0) throw invalidTransport(`the subscription of ${name} ${unfit.join(', ')}`)
+      if (arn === undefined) return topics.subscribe(topicArn, queueArn, policy)
+      const found = await topics.subscription(arn)
+      if (found.unfit.length > 0) throw invalidTransport(`the subscription of ${name} ${found.unfit.join(', ')}`)
+      if (found.policy !== policy) await topics.setFilterPolicy(arn, policy)
     },
     remove: async () => topics.unsubscribe((await find())!.arn!),
   }
+}
+
+const otherPolicy = (wanted: string | undefined, found: string | undefined): string => {
+  if (wanted === undefined) return `what its filter policy ${found} leaves out`
+  return `the filter policy ${wanted}${found === undefined ? '' : ` instead of ${found}`}`
 }

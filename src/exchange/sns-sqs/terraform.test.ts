@@ -38,3 +38,17 @@ test('every reference is to something that is there', () => {
   )
   expect(depended.filter((name) => !there.includes(name))).toEqual([])
 })
+
+test('a subscriber that selects has a filter policy, in which Terraform sees no template', () => {
+  const selection = { country: ['KR', '${x}'] }
+  const { resource } = terraformOf(namesWith('', true), true, {
+    publishes: [],
+    receives: [
+      { channel: ordering, subscriber: 'shipping', selection },
+      { channel: ordering, subscriber: 'billing' },
+    ],
+  })
+  const subscriptions = resource['aws_sns_topic_subscription']!
+  expect(subscriptions['pabal-ordering-shipping']!['filter_policy']).toBe('{"country":["$${x}","KR",{"exists":false}]}')
+  expect(subscriptions['pabal-ordering-billing']).not.toHaveProperty('filter_policy')
+})

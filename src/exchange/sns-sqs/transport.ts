@@ -3,7 +3,16 @@
 import { PabalError } from '../../core/errors.ts'
 import type { Resource } from '../resource.ts'
 import { provide } from '../topology.ts'
-import type { Channel, Needs, OpenTransport, Take, Traits, Transport, TransportOptions } from '../transport.ts'
+import type {
+  Channel,
+  Needs,
+  OpenTransport,
+  Selection,
+  Take,
+  Traits,
+  Transport,
+  TransportOptions,
+} from '../transport.ts'
 import { callsWithin } from './calls.ts'
 import type { SnsClient, SqsClient } from './driver.ts'
 import { bytesMax } from './message.ts'
@@ -91,9 +100,14 @@ const open = (
   const publisher = new Publisher({ sns, call, traits, fifo, inFlight, topicOf })
   const receivings = new Set<QueueReceiving>()
 
-  const receive = async (channel: Channel, subscriber: string, take: Take): Promise<QueueReceiving> => {
+  const receive = async (
+    channel: Channel,
+    subscriber: string,
+    take: Take,
+    selection?: Selection,
+  ): Promise<QueueReceiving> => {
     const { context } = channel
-    await ready({ receives: [{ channel, subscriber }] })
+    await ready({ receives: [{ channel, subscriber, selection }] })
     const urlOf = async (name: string): Promise<string> => (await queues.find(name))!
     const [queueUrl, refusedUrl] = await Promise.all([
       urlOf(names.queue(context, subscriber)),
