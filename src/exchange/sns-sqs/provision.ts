@@ -146,7 +146,8 @@ const subscription = (
       const arn = (await find())?.arn
       if (arn === undefined) return undefined
       const found = await topics.subscription(arn)
-      return { unfit: found.unfit, lacks: found.policy === policy ? [] : [otherPolicy(policy, found.policy)] }
+      if (found.unfit.length > 0) return { unfit: found.unfit }
+      return { lacks: found.policy === policy ? [] : [otherPolicy(policy, found.policy)] }
     },
     make: async () => {
       const { topicArn, queueArn, arn } = (await find())!
