@@ -58,7 +58,7 @@ export const toPublic = (publication: Publication, event: EventRecord, limits: J
     )
     record.position = event.position
     record.sequence = event.sequence
-    record.attributes = attributesOf(to, data)
+    if (to['~pabal'].attributes !== undefined) record.attributes = attributesOf(to, data)
     return record
   } catch (error) {
     throw new PabalError(

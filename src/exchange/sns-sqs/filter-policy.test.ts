@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { filterPolicyOf, isOurs } from './filter-policy.ts'
+import { filterPolicyOf, isOurs, isSamePolicy } from './filter-policy.ts'
 
 const values = (count: number): string[] => Array.from({ length: count }, (_, n) => `v${n}`)
 const policyOf = (selection: Parameters<typeof filterPolicyOf>[0]): unknown => {
@@ -30,4 +30,12 @@ test('a policy is ours when it lets through what does not have its attributes', 
   expect(isOurs(filterPolicyOf({ country: ['KR'], tenant: ['a'] }).policy!)).toBe(true)
   for (const theirs of ['{"type":["shop.order-placed.v1"]}', '{"a":["x",{"exists":false}],"b":["y"]}', '[]', 'null'])
     expect(isOurs(theirs)).toBe(false)
+})
+
+test('the same policy in another order or spacing is the same', () => {
+  const { policy } = filterPolicyOf({ tenant: ['a'], country: ['KR', 'JP'] })
+  const theirs = '{ "tenant": [{"exists": false}, "a"], "country": [{"exists":false},"KR","JP"] }'
+  expect(isSamePolicy(policy, theirs)).toBe(true)
+  expect(isSamePolicy(policy, filterPolicyOf({ tenant: ['a'], country: ['KR'] }).policy)).toBe(false)
+  expect([isSamePolicy(policy, undefined), isSamePolicy(undefined, undefined)]).toEqual([false, true])
 })

@@ -51,3 +51,14 @@ export const isOurs = (policy: string): boolean => {
 
 const isAbsent = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && (value as { exists?: unknown }).exists === false
+
+/** Whether two of ours let the same through, in whatever order and spacing AWS or Terraform hold them. */
+export const isSamePolicy = (one: string | undefined, other: string | undefined): boolean =>
+  one === other || (one !== undefined && other !== undefined && inOrder(one) === inOrder(other))
+
+const inOrder = (policy: string): string =>
+  JSON.stringify(
+    Object.entries(JSON.parse(policy) as Record<string, readonly unknown[]>)
+      .map(([name, values]) => [name, ...values.map((value) => JSON.stringify(value)).toSorted()])
+      .toSorted(([a], [b]) => (a! < b! ? -1 : 1)),
+  )

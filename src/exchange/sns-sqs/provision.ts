@@ -2,7 +2,7 @@
 
 import type { Found, InUse, Resource } from '../resource.ts'
 import type { Channel, Needs } from '../transport.ts'
-import { filterPolicyOf } from './filter-policy.ts'
+import { filterPolicyOf, isSamePolicy } from './filter-policy.ts'
 import { invalidTransport } from './failures.ts'
 import type { Names } from './names.ts'
 import { allowing, allows } from './policy.ts'
@@ -147,14 +147,14 @@ const subscription = (
       if (arn === undefined) return undefined
       const found = await topics.subscription(arn)
       if (found.unfit.length > 0) return { unfit: found.unfit }
-      return { lacks: found.policy === policy ? [] : [otherPolicy(policy, found.policy)] }
+      return { lacks: isSamePolicy(found.policy, policy) ? [] : [otherPolicy(policy, found.policy)] }
     },
     make: async () => {
       const { topicArn, queueArn, arn } = (await find())!
       if (arn === undefined) return topics.subscribe(topicArn, queueArn, policy)
       const found = await topics.subscription(arn)
       if (found.unfit.length > 0) throw invalidTransport(`the subscription of ${name} ${found.unfit.join(', ')}`)
-      if (found.policy !== policy) await topics.setFilterPolicy(arn, policy)
+      if (!isSamePolicy(found.policy, policy)) await topics.setFilterPolicy(arn, policy)
     },
     remove: async () => topics.unsubscribe((await find())!.arn!),
   }
