@@ -27,7 +27,7 @@ export interface AttributeOptions<Data, Name extends string> {
 }
 
 /** What CloudEvents allows in a String attribute. */
-export const plainText = /^[^\p{Cc}\p{Cs}\p{NChar}]+$/u
+export const plainText: RegExp = /^[^\p{Cc}\p{Cs}\p{NChar}]+$/u
 
 /** SNS discards a message of more than ten attributes when it delivers it raw; three are the adapter's own. */
 const attributesMax = 7
