@@ -16,7 +16,8 @@ const elsewhere = `
   const { defineCommand, defineMessage, definePublicEvent, ...rest } = await import('pabal/contract')
   const schema = { '~standard': { version: 1, vendor: 'house', validate: (value) =>
     value.orderId === undefined ? { issues: [{ message: 'missing', path: ['orderId'] }] } : { value } } }
-  const OrderPlaced = definePublicEvent('shop.order-placed.v1', { kind: 'domain', schema, key: (order) => order.orderId })
+  const attributes = { country: (order) => order.country }
+  const OrderPlaced = definePublicEvent('shop.order-placed.v1', { kind: 'domain', schema, key: (order) => order.orderId, attributes, perKey: ['country'] })
   const PlaceOrder = defineCommand('ordering.place-order', { schema, refusals: { 'over-limit': schema } })
   const SendSms = defineMessage('notification.send-sms', { schema })
   const codes = [() => OrderPlaced['~pabal'].parse({}), () => definePublicEvent('OrderPlaced', { kind: 'domain', schema, key: String })]

@@ -46,6 +46,7 @@ export type {
   Outgoing,
   Published,
   Receiving,
+  Selection,
   Take,
   Taken,
   Traits,

@@ -13,7 +13,7 @@ import { relaySpec } from '../exchange/relay.ts'
 import { verifierSpec } from '../exchange/verifier.ts'
 import type { Bell } from '../subscription/source.ts'
 import { Subscription, type SubscriptionOptions } from '../subscription/subscription.ts'
-import { type Composition, isCommand, nameOf, publishedIn, relayedIn, specsOf } from './composition.ts'
+import { type Composition, isCommand, nameOf, publishedIn, relayedIn, selectionOf, specsOf } from './composition.ts'
 import type { OpenLog, OpenOptions } from './opened.ts'
 
 interface Parts {
@@ -108,7 +108,8 @@ const receptionsOf = (
         return { runtime, source, stream, receiver: new ForeignReceiver({ runtime, source, stream, producers, types }) }
       const definitions = over.flatMap(({ from }) => from[source]!.filter(({ type }) => types.has(type)))
       const fromFirst = over.every((each) => each.fromFirst)
-      return { runtime, source, stream, receiver: new Receiver({ runtime, source, stream, definitions, fromFirst }) }
+      const receiver = new Receiver({ runtime, source, stream, definitions, fromFirst })
+      return { runtime, source, stream, receiver, selection: selectionOf(bound, { source, stream }, arrivals) }
     })
   })
 

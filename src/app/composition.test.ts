@@ -8,12 +8,15 @@ import {
   defineEvent,
   definePublicEvent,
   inProcess,
+  over,
   publish,
+  routes,
   sharedStore,
 } from 'pabal'
 import { sqlite } from 'pabal/sqlite'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import * as filtered from '../../test/support/filtered-shop.ts'
 import { testFolder } from '../../test/support/folder.ts'
 import {
   enter,
@@ -30,6 +33,7 @@ import {
   testApp,
   withCode,
 } from '../../test/support/shop.ts'
+import { NastyBroker } from '../testing/nasty-transport.ts'
 
 const refused = (message: RegExp) => withCode('PABAL_COMPOSITION_INVALID', message)
 const compose = (options: Parameters<typeof createApp>[0]) => () => createApp(options)
@@ -98,6 +102,34 @@ describe('an app is refused', () => {
         exchange: sharedStore(ordering.with({ store }), ordering.with({ store: sqlite('/nonexistent/other.db') })),
       }),
     ).toThrow(refused(/'ordering'/))
+  })
+})
+
+describe('an attribute that stays the same for a key', () => {
+  const broker = new NastyBroker({ random: Math.random })
+  const Noted = definePublicEvent('shop.noted.v1', {
+    kind: 'domain',
+    schema: z.object({ id: z.string() }),
+    key: () => 'x',
+  })
+  const OrderNoted = defineEvent('ordering.order-noted', { schema: z.object({ id: z.string() }), key: () => 'x' })
+  const source = defineContext('ordering', {
+    store: sqlite,
+    events: [filtered.OrderPlaced, OrderNoted],
+    publishes: [
+      publish(filtered.OrderPlaced, filtered.OrderPlacedV1, ({ data }) => data),
+      publish(OrderNoted, Noted, ({ data }) => data),
+    ],
+  })
+  const apart = { stream: 'noted', events: [Noted], over: over(broker.transport, { name: 'second' }) }
+
+  test('is declared by all events of a stream that is carried', () => {
+    const contexts = [source.with({ store })]
+    expect(compose({ contexts, exchange: over(broker.transport) })).toThrow(
+      refused(/'ordering' publishes 'country'.*shop\.noted\.v1 does not have it/),
+    )
+    compose({ contexts })()
+    compose({ contexts, exchange: routes(over(broker.transport), apart) })()
   })
 })
 

@@ -6,7 +6,9 @@ import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
 import { type EntryDefinition, isMessage, receiverOf } from '../event/definition.ts'
 import { type Carried, channelOf, type Exchange } from '../exchange/exchange.ts'
-import type { Needs } from '../exchange/transport.ts'
+import { perKeyNames } from '../event/attributes.ts'
+import type { Needs, Selection } from '../exchange/transport.ts'
+import { selectionFor, type Want } from './selection.ts'
 
 /** A consumer's share of one producing context: the publications that it reads there. */
 export interface Feed {
@@ -172,6 +174,21 @@ const checkForeign = (carried: readonly Carried[]): void => {
   }
 }
 
+/** A broker leaves out whole keys only if all events of a key say so: of each stream all do, or none. */
+const checkPerKey = (contexts: readonly Bound[], carried: readonly Carried[]): void => {
+  for (const each of carried)
+    for (const bound of contexts) {
+      const published = publishedIn(bound, each).map(({ to }) => to)
+      const names = new Set(published.flatMap(perKeyNames))
+      for (const name of names)
+        for (const definition of published)
+          if (!perKeyNames(definition).includes(name))
+            refuse(
+              `'${nameOf(bound)}' publishes '${name}' as an attribute that stays the same for a key, and ${definition.type} does not have it: declare it there too (\`() => undefined\` where its keys have none), or give ${definition.type} a stream of its own (\`routes\`)`,
+            )
+    }
+}
+
 /** Strong consistency is a property of one database: such a consumer cannot move out. */
 const checkSharedDatabase = (
   bound: Bound,
@@ -203,6 +220,7 @@ export const compose = (contexts: readonly Bound[], exchange: Exchange): Composi
   const arrivals = new Map<DurableSpec | ImmediateSpec, readonly Arrival[]>()
   const { carried } = exchange['~pabal']
   checkCarried(carried, local)
+  checkPerKey(contexts, carried)
   const carriedTypes = new Set(
     carried.flatMap(({ from }) => Object.values(from).flatMap((events) => events.map(({ type }) => type))),
   )
@@ -242,6 +260,22 @@ export const relayedIn = ({ contexts }: Composition, bound: Bound, carried: Carr
   return published.filter(({ to }) => !isMessage(to) || !isAtWork(contexts, receiverOf(to)))
 }
 
+/** What is enough for a context of what comes in a stream of another one. */
+export const selectionOf = (
+  bound: Bound,
+  { source, stream }: Pick<Arrival, 'source' | 'stream'>,
+  arrivals: Composition['arrivals'],
+): Selection | undefined =>
+  selectionFor(
+    specsOf(bound).flatMap((spec) => {
+      if (isCommand(spec)) return []
+      const filter = isDurable(spec) ? spec.filter : undefined
+      return (arrivals.get(spec) ?? [])
+        .filter((each) => each.source === source && each.stream === stream)
+        .flatMap(({ definitions }) => definitions.map((definition): Want => ({ definition, filter })))
+    }),
+  )
+
 /** What a transport carries for it. */
 export const needsOf = (composition: Composition, carried: Carried): Needs => {
   const { contexts, arrivals } = composition
@@ -258,7 +292,11 @@ export const needsOf = (composition: Composition, carried: Carried): Needs => {
       .filter((bound) => relayedIn(composition, bound, carried).length > 0)
       .map((bound) => channelOf(nameOf(bound), stream)),
     receives: contexts.flatMap((bound) =>
-      [...sourcesOf(bound)].map((source) => ({ channel: channelOf(source, stream), subscriber: nameOf(bound) })),
+      [...sourcesOf(bound)].map((source) => ({
+        channel: channelOf(source, stream),
+        subscriber: nameOf(bound),
+        selection: selectionOf(bound, { source, stream }, arrivals),
+      })),
     ),
   }
 }

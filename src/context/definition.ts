@@ -20,6 +20,7 @@ import {
   type AnyOptions,
   type DurableOptions,
   type ExternalOptions,
+  type FilterOptions,
   type Handler,
   type HandlerSpec,
   specOf,
@@ -126,27 +127,28 @@ export interface Context<C extends string, Own, Tx, Metadata, OwnTx, Messages ex
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>, handling: ExternalHandling) => R,
-    options: ExternalOptions<E, Unit<Own, Tx, Metadata, Messages>, unknown, R>,
+    options: ExternalOptions<E, Unit<Own, Tx, Metadata, Messages>, unknown, R> & FilterOptions<E>,
   ): Handler<C>
   /** In every process in which the app runs; best effort. */
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>) => Awaitable<unknown>,
-    options: { readonly phase: 'every-instance' },
+    options: { readonly phase: 'every-instance' } & FilterOptions<E>,
   ): Handler<C>
   /** In the producer's transaction: only where both contexts share one database. */
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: RaisedOf<E>, unit: Unit<Own, Tx, Metadata, Messages>) => Awaitable<unknown>,
-    options: { readonly phase: 'before-commit' },
+    options: { readonly phase: 'before-commit' } & FilterOptions<E>,
   ): Handler<C>
   consume<E extends PublicEventDefinition>(
     event: OneOrMore<E>,
     name: string,
     handler: (event: EnvelopeOf<E>, unit: Unit<Own, Tx, Metadata, Messages> & Handling) => Awaitable<unknown>,
-    options?: DurableOptions<E, Unit<Own, Tx, Metadata, Messages>, unknown> & { readonly phase?: 'durable' },
+    options?: DurableOptions<E, Unit<Own, Tx, Metadata, Messages>, unknown> &
+      FilterOptions<E> & { readonly phase?: 'durable' },
   ): Handler<C>
 
   /** Answers a command in a unit of work; `throw refuse(…)` rolls back and answers the caller with the refusal. */

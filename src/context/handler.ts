@@ -5,6 +5,7 @@ import { type Duration, durationMs } from '../core/duration.ts'
 import { PabalError } from '../core/errors.ts'
 import { type CommandDefinition, type EntryDefinition, isMessage } from '../event/definition.ts'
 import type { EnvelopeOf, EventRecord } from '../event/envelope.ts'
+import { checkFilter, type Filter, type FilterOf, wanting } from '../event/filter.ts'
 import type { RetryPolicy } from './retry.ts'
 
 /** 'park': the key waits for a person (dead letter). 'skip': left out, recorded and counted. A function: raises a failure event, then the key goes on. */
@@ -57,6 +58,8 @@ export interface DurableSpec {
   readonly name: string
   readonly title: string | undefined
   readonly definitions: readonly EntryDefinition[]
+  /** `handler`, `record` and `onLate` keep it by themselves; a transport may keep it at its broker. */
+  readonly filter?: Filter
   readonly effects: 'database' | 'external'
   readonly handler: (event: never, unit: never) => Awaitable<unknown>
   /**
@@ -102,21 +105,34 @@ export type HandlerSpec = DurableSpec | ImmediateSpec | CommandSpec
 const consumerName = /^[a-z][a-z0-9_-]*$/
 const invalid = (detail: string): PabalError => new PabalError('PABAL_DEFINITION_INVALID', detail)
 
+/** For handlers of public events. */
+export interface FilterOptions<E> {
+  /**
+   * Only these of the events: `{ country: ['KR', 'JP'] }`, by attributes that their definitions declare. Of each name one of the
+   * values; what does not have it is not wanted. The others are passed over as if the handler had done nothing with them. Default: all.
+   */
+  readonly filter?: FilterOf<E>
+}
+
 /** The options of every phase, without the types that keep them apart. */
 export interface AnyOptions {
+  readonly filter?: Filter
   readonly phase?: Phase
   readonly effects?: 'external'
   readonly record?: DurableSpec['record']
   readonly retry?: RetryPolicy | 'none'
   readonly onExhausted?: DurableSpec['onExhausted']
   readonly startAt?: StartAt
-  readonly within?: Duration | { readonly time: Duration; readonly onLate?: DurableSpec['onLate'] }
+  readonly within?: Duration | { readonly time: Duration; readonly onLate?: Run['onLate'] }
   readonly batch?: number
   readonly lanes?: number
   readonly concurrency?: number
   readonly timeout?: Duration
   readonly title?: string
 }
+
+/** What runs for an event. */
+type Run = Pick<DurableSpec, 'handler' | 'record' | 'onLate'>
 
 const positive = (value: number, what: string): number => {
   if (!Number.isInteger(value) || value < 1) throw invalid(`${what} must be an integer from 1, not ${value}`)
@@ -132,6 +148,13 @@ const retryOf = (what: string, retry: RetryPolicy | 'none' = {}): DurableSpec['r
     ...(retry.decide === undefined ? {} : { decide: retry.decide }),
   }
 }
+
+/** The same for those events alone that are wanted. */
+const only = (wants: (event: EventRecord) => boolean, { handler, record, onLate }: Run): Run => ({
+  handler: (event, unit) => (wants(event) ? handler(event, unit) : undefined),
+  record: record && ((result, event, unit) => (wants(event) ? record(result, event, unit) : undefined)),
+  onLate: onLate && ((event, unit) => (wants(event) ? onLate(event, unit) : undefined)),
+})
 
 /** Checks a handler's options and fills in their defaults. @throws PABAL_DEFINITION_INVALID */
 export const specOf = (
@@ -156,32 +179,38 @@ export const specOf = (
       )
     if (!foreign && !type.startsWith(`${context}.`)) throw invalid(`${what}: ${type} belongs to another context`)
   }
-  const { phase = 'durable', effects, within } = options
+  const { phase = 'durable', effects, within, filter } = options
   const message = definitions.find(isMessage)
   if (phase !== 'durable' && message !== undefined)
     throw invalid(`${what}: ${message.type} is a message, which is handled durably`)
+  if (filter !== undefined && kind === 'on') throw invalid(`${what}: only what is consumed is filtered`)
+  if (filter !== undefined) checkFilter(what, definitions, filter)
+  const onLate = typeof within === 'object' ? within.onLate : undefined
+  const own: Run = { handler, record: options.record, onLate }
+  const run = filter === undefined ? own : only(wanting(filter, definitions), own)
   if (phase !== 'durable') {
     if (options.retry !== undefined || effects !== undefined)
       throw invalid(`${what}: a ${phase} handler has neither retry nor effects`)
     if (phase === 'after-commit' && kind === 'consume')
       throw invalid(`${what}: a foreign event has no after-commit phase here`)
-    return { kind, phase, name, definitions, handler }
+    return { kind, phase, name, definitions, handler: run.handler }
   }
-  const { time, onLate } = typeof within === 'object' ? within : { time: within, onLate: undefined }
+  const time = typeof within === 'object' ? within.time : within
   return {
     kind,
     phase,
     name,
     title: options.title,
     definitions,
+    ...(filter === undefined ? {} : { filter }),
     effects: effects ?? 'database',
-    handler,
-    record: options.record,
+    handler: run.handler,
+    record: run.record,
     retry: retryOf(what, options.retry),
     onExhausted: options.onExhausted ?? 'park',
     startAt: options.startAt,
     withinMs: time === undefined ? undefined : durationMs(time, `${what}: within`),
-    onLate,
+    onLate: run.onLate,
     batch: positive(options.batch ?? (effects === 'external' ? 100 : 500), `${what}: batch`),
     lanes: options.lanes === undefined ? undefined : positive(options.lanes, `${what}: lanes`),
     concurrency: positive(options.concurrency ?? 16, `${what}: concurrency`),

@@ -168,7 +168,7 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
     'Correct the upcaster (it must be pure), deploy, then retry the parked key.',
   ),
   PABAL_PUBLICATION_FAILED: entry(
-    'The mapping of a private event to a public one threw or gave a payload that does not fit its schema.',
+    'The mapping of a private event to a public one threw, gave a payload that does not fit its schema, or changed an attribute that stays the same for a key (`perKey`).',
     'Correct the `publish(…)` of the producing context, deploy, then retry the parked key.',
   ),
   PABAL_NO_UNIT_OF_WORK: entry(

@@ -2,6 +2,7 @@
 
 import { isPromise } from '../core/awaitable.ts'
 import { PabalError } from '../core/errors.ts'
+import { type Attribute, attributesFrom, type AttributeOptions, plainText } from './attributes.ts'
 import { isOperatorType, operatorKeyPrefix } from './reserved.ts'
 import { type Input, isStandardSchema, type JsonSchema, type Output, parseWith } from './schema.ts'
 
@@ -13,7 +14,13 @@ export type Scope = 'private' | 'public' | 'message'
 export type Upcaster = (data: never) => unknown
 
 /** What every entry of a log is an instance of. The brand is a string key, so that two copies of the package agree. */
-export interface EntryDefinition<Type extends string = string, Data = unknown, In = never, S extends Scope = Scope> {
+export interface EntryDefinition<
+  Type extends string = string,
+  Data = unknown,
+  In = never,
+  S extends Scope = Scope,
+  Name extends string = never,
+> {
   readonly type: Type
   /** Version of the payload, from 1. */
   readonly version: number
@@ -24,6 +31,9 @@ export interface EntryDefinition<Type extends string = string, Data = unknown, I
     readonly kind?: Kind
     readonly data?: Data
     readonly input?: (input: In) => void
+    readonly attribute?: (name: Name) => void
+    /** What others may filter by, by name; of public events only. */
+    readonly attributes?: ReadonlyMap<string, Attribute>
     /** Validates at raise and at the border; reading does not run it again. */
     parse(input: unknown): unknown
     /** The key that order is kept for; undefined for a message without one. */
@@ -39,12 +49,13 @@ export type EventDefinition<Type extends string = string, Data = unknown, In = n
   In,
   'private'
 >
-export type PublicEventDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<
-  Type,
-  Data,
-  In,
-  'public'
->
+/** `Name`: of its attributes, by which others may filter. */
+export type PublicEventDefinition<
+  Type extends string = string,
+  Data = unknown,
+  In = never,
+  Name extends string = never,
+> = EntryDefinition<Type, Data, In, 'public', Name>
 export type MessageDefinition<Type extends string = string, Data = unknown, In = never> = EntryDefinition<
   Type,
   Data,
@@ -75,6 +86,10 @@ export interface CommandDefinition<Type extends string = string, Data = unknown,
 
 /** The payload's type, after validation. */
 export type DataOf<D> = D extends { readonly '~pabal': { readonly data?: infer T } } ? T : never
+/** Names of the attributes that all of these public events have. */
+export type AttributeOf<D> = [D] extends [{ readonly '~pabal': { readonly attribute?: (name: infer Name) => void } }]
+  ? Name & string
+  : never
 /** What `raise` and `send` take: the payload before validation. */
 export type InputOf<D> = D extends { readonly '~pabal': { readonly input?: (input: infer T) => void } } ? T : never
 
@@ -90,9 +105,6 @@ export interface EventOptions<S extends JsonSchema> {
 }
 
 const typePattern = /^[a-z][a-z0-9_]*(?:[.-][a-z0-9_]+)*$/
-
-// What CloudEvents allows in a String attribute, since the key travels as one.
-const keyPattern = /^[^\p{Cc}\p{Cs}\p{NChar}]+$/u
 
 const checkType = (type: string, dotted: boolean): void => {
   if (!typePattern.test(type) || (dotted && !type.includes('.')) || type.length > 200)
@@ -143,7 +155,12 @@ const checkSchema = (schema: unknown, what: string): void => {
     )
 }
 
-const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: Kind): EntryDefinition => {
+const defineEntry = (
+  type: string,
+  scope: Scope,
+  options: EntryOptions,
+  own: Pick<EntryDefinition['~pabal'], 'kind' | 'attributes'> = {},
+): EntryDefinition => {
   checkType(type, true)
   const { schema, key, version = 1, title } = options
   checkSchema(schema, type)
@@ -158,12 +175,12 @@ const defineEntry = (type: string, scope: Scope, options: EntryOptions, kind?: K
     title,
     '~pabal': {
       scope,
-      ...(kind === undefined ? {} : { kind }),
+      ...own,
       parse: (input) => parseWith(schema, input, type),
       key: (data) => {
         if (key === undefined) return undefined
         const value: unknown = key(data as never)
-        if (typeof value !== 'string' || value.length === 0 || value.length > 500 || !keyPattern.test(value))
+        if (typeof value !== 'string' || value.length > 500 || !plainText.test(value))
           throw new PabalError(
             'PABAL_PAYLOAD_INVALID',
             `${type}: its key must be a text of 1 to 500 characters without control characters, noncharacters or lone surrogates`,
@@ -196,16 +213,18 @@ export const defineEvent = <const Type extends string, S extends JsonSchema>(
  * A part of a context's published language, known to other contexts by this definition alone: 'shop.order-placed.v1'.
  * `kind` says what a reader may rely on: `domain` (all that describes the happening), `notification` (thin, with a link to
  * fetch details under the reader's own rights), `snapshot` or `delta` (event-carried state transfer: the whole state, the
- * changed fields). The key is the private event's key.
+ * changed fields). The key is the private event's key. `attributes` are what its readers may filter by.
  * @throws PABAL_DEFINITION_INVALID
  */
-export const definePublicEvent = <const Type extends string, S extends JsonSchema>(
+export const definePublicEvent = <const Type extends string, S extends JsonSchema, Name extends string = never>(
   type: Type,
-  options: Omit<EventOptions<S>, 'version' | 'upcast'> & { readonly kind: Kind },
-): PublicEventDefinition<Type, Output<S>, Input<S>> => {
+  options: Omit<EventOptions<S>, 'version' | 'upcast'> & { readonly kind: Kind } & AttributeOptions<Output<S>, Name>,
+): PublicEventDefinition<Type, Output<S>, Input<S>, Name> => {
   if (!['domain', 'notification', 'snapshot', 'delta'].includes(options.kind))
     throw new PabalError('PABAL_DEFINITION_INVALID', `${type}: kind must be domain, notification, snapshot or delta`)
-  return defineEntry(type, 'public', options, options.kind) as PublicEventDefinition<Type, Output<S>, Input<S>>
+  const attributes = attributesFrom(type, options)
+  const own = { kind: options.kind, ...(attributes.size === 0 ? {} : { attributes }) }
+  return defineEntry(type, 'public', options, own) as PublicEventDefinition<Type, Output<S>, Input<S>, Name>
 }
 
 /**

@@ -90,6 +90,8 @@ export class EventRecord implements Envelope {
   previousSequence: number | undefined
   /** Id of that event, where it is known. */
   previousId: string | undefined
+  /** Of a public event that is published here: what others may filter by. */
+  attributes: ReadonlyMap<string, string> | undefined
   /** What its lane goes by: the key, unless it is kept under another one. */
   laneKey: string
   /** Why the event cannot be handed to anyone (its publication failed); the key that it belongs to parks with it. */

@@ -1,6 +1,7 @@
 /** What leaves a context: which private event becomes which public one, and how; and messages, which leave as they are. Pure. */
 
 import { PabalError } from '../core/errors.ts'
+import { attributesOf } from './attributes.ts'
 import type {
   EntryDefinition,
   EventDefinition,
@@ -39,7 +40,8 @@ export const sent = (message: MessageDefinition): Publication => ({
 
 /**
  * The public event of a private one, or undefined when the mapping says not to publish it.
- * @throws PABAL_PUBLICATION_FAILED when the mapping throws, its result does not fit the schema, or the key is another one
+ * @throws PABAL_PUBLICATION_FAILED when the mapping throws, its result does not fit the schema, the key is another one, or an
+ * attribute is no text
  */
 export const toPublic = (publication: Publication, event: EventRecord, limits: JsonLimits): EventRecord | undefined => {
   const { from, to } = publication
@@ -72,6 +74,7 @@ export const toPublic = (publication: Publication, event: EventRecord, limits: J
     )
     record.position = event.position
     record.sequence = event.sequence
+    if (to['~pabal'].attributes !== undefined) record.attributes = attributesOf(to, data)
     return record
   } catch (error) {
     throw new PabalError(

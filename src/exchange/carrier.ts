@@ -7,7 +7,7 @@ import type { MessageLimits } from '../event/cloudevents/body.ts'
 import { channelOf } from './exchange.ts'
 import type { ForeignReceiver } from './foreign-receiver.ts'
 import type { Receiver } from './receiver.ts'
-import type { OpenTransport, Receiving, Transport } from './transport.ts'
+import type { OpenTransport, Receiving, Selection, Transport } from './transport.ts'
 
 /** What one context receives from another. */
 export interface Reception {
@@ -15,6 +15,8 @@ export interface Reception {
   readonly source: string
   readonly stream: string
   readonly receiver: Receiver | ForeignReceiver
+  /** What is enough of the stream; undefined: all of it. */
+  readonly selection?: Selection | undefined
 }
 
 export interface CarrierParts {
@@ -58,12 +60,12 @@ export class Carrier {
     this.#running = receptions.map((reception) => this.#receive(reception, signal))
   }
 
-  async #receive({ source, stream, runtime, receiver }: Reception, ended: AbortSignal): Promise<void> {
+  async #receive({ source, stream, runtime, receiver, selection }: Reception, ended: AbortSignal): Promise<void> {
     const { environment, warn } = this.#parts
     for (let failures = 0, told = ''; !ended.aborted; )
       try {
         const open = await this.opened()
-        const receiving = await open.receive(channelOf(source, stream), runtime.name, receiver.take)
+        const receiving = await open.receive(channelOf(source, stream), runtime.name, receiver.take, selection)
         this.#receiving.push(receiving)
         return
       } catch (error) {

@@ -5,6 +5,7 @@
 
 import { readIn } from '../context/scope.ts'
 import { PabalError } from '../core/errors.ts'
+import { perKeyNames } from '../event/attributes.ts'
 import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.ts'
 import type { JsonLimits } from '../event/json.ts'
 import { type Publication, toPublic } from '../event/publication.ts'
@@ -29,6 +30,7 @@ const seenKeysMax = 10_000
 interface Before {
   readonly sequence: number
   readonly id: string | undefined
+  readonly attributes: EventRecord['attributes']
 }
 
 interface Seen {
@@ -133,12 +135,13 @@ export class PublishedLog implements EventSource {
       if (event !== undefined) {
         event.previousSequence = before.sequence
         event.previousId = before.id
+        if (this.#parts.reader !== undefined) event.failure ??= changedKey(event, before)
         published.push(event)
       }
       seen.delete(row.key)
       seen.set(row.key, {
         sequence: row.sequence,
-        published: event === undefined ? before : { sequence: row.sequence, id: row.id },
+        published: event === undefined ? before : placeOf(event),
       })
       if (seen.size > seenKeysMax) seen.delete(seen.keys().next().value!)
     }
@@ -160,11 +163,12 @@ export class PublishedLog implements EventSource {
     for (let before = row.sequence; before > 1; ) {
       const found = await this.#parts.store.log.previous(session, row.key, before, this.#types)
       if (found === undefined) break
-      if ('droppedSequence' in found) return { sequence: found.droppedSequence, id: undefined }
-      if (this.#map(found) !== undefined) return { sequence: found.sequence, id: found.id }
+      if ('droppedSequence' in found) return { sequence: found.droppedSequence, id: undefined, attributes: undefined }
+      const event = this.#map(found)
+      if (event !== undefined) return placeOf(event)
       before = found.sequence
     }
-    return { sequence: 0, id: undefined }
+    return { sequence: 0, id: undefined, attributes: undefined }
   }
 
   async identityAt(position: number): Promise<string | undefined> {
@@ -189,4 +193,18 @@ export class PublishedLog implements EventSource {
   onAppend(listener: () => void): () => void {
     return this.#parts.bell.onRing(listener)
   }
+}
+
+const placeOf = ({ sequence, id, attributes }: EventRecord): Before => ({ sequence, id, attributes })
+
+/** A broker that goes by such an attribute would leave some of the key out. */
+const changedKey = (event: EventRecord, { attributes, sequence }: Before): Error | undefined => {
+  const name = perKeyNames(event.definition).find(
+    (each) => attributes?.has(each) === true && attributes.get(each) !== event.attributes?.get(each),
+  )
+  if (name === undefined) return undefined
+  return new PabalError(
+    'PABAL_PUBLICATION_FAILED',
+    `${event.type} ${event.id}: its attribute '${name}' is to stay the same for a key, and is another one than that of sequence ${sequence}`,
+  )
 }

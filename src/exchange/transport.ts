@@ -31,10 +31,22 @@ export interface Channel {
   readonly context: string
 }
 
+/**
+ * What a subscriber wants of a channel: of each of these attributes of a CloudEvent one of the values. They are attributes that
+ * stay the same for a key, so it is whole keys that a transport may leave at the broker; it need not leave any. What does not
+ * have the attribute is wanted.
+ */
+export type Selection = Readonly<Record<string, readonly string[]>>
+
 /** What an app asks of a broker. */
 export interface Needs {
   readonly publishes: readonly Channel[]
-  readonly receives: readonly { readonly channel: Channel; readonly subscriber: string }[]
+  readonly receives: readonly {
+    readonly channel: Channel
+    readonly subscriber: string
+    /** Undefined: all of it. */
+    readonly selection?: Selection | undefined
+  }[]
 }
 
 export interface Outgoing {
@@ -85,8 +97,11 @@ export interface OpenTransport extends AsyncDisposable {
    * been accepted: whoever asked publishes them again. Rejects when nothing is known of any.
    */
   publish(channel: Channel, messages: readonly Outgoing[], signal: AbortSignal): Promise<readonly Published[]>
-  /** `subscriber`: the consuming context. Its processes share the messages; each other subscriber gets them too. */
-  receive(channel: Channel, subscriber: string, take: Take): Promise<Receiving>
+  /**
+   * `subscriber`: the consuming context. Its processes share the messages; each other subscriber gets them too. `selection`: what
+   * is enough for it.
+   */
+  receive(channel: Channel, subscriber: string, take: Take, selection?: Selection): Promise<Receiving>
   /** What has to stand on the broker, in the order of making. Absent: nothing has to. */
   resources?(needs: Needs): readonly Resource[]
 }

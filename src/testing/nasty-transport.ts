@@ -4,6 +4,7 @@
  */
 
 import type { Environment } from '../core/environment.ts'
+import type { Attributes } from '../event/cloudevents/cloud-event.ts'
 import { kafka, nats } from '../event/cloudevents/binding.ts'
 import { fromMessage, type Message, toMessage } from '../event/cloudevents/message.ts'
 import type { Binding } from '../event/cloudevents/binding.ts'
@@ -14,6 +15,7 @@ import {
   type Outgoing,
   type Published,
   type Receiving,
+  type Selection,
   type Take,
   tooLarge,
   type Traits,
@@ -56,10 +58,14 @@ export interface NastyOptions {
   readonly random: () => number
   readonly traits?: Partial<Traits>
   readonly faults?: Nastiness
+  /** It keeps back what a subscriber's selection leaves out. Default false. */
+  readonly selects?: boolean
 }
 
 interface Held {
   readonly key: string
+  /** Of the CloudEvent, as far as they are known. */
+  readonly attributes?: Attributes
   readonly message: Message
   readonly binding: Binding
 }
@@ -67,10 +73,12 @@ interface Held {
 /** Messages of one subscriber, shared by its processes. */
 class Queue {
   readonly messages: Held[] = []
+  /** Undefined: all is wanted. It is of effect for what comes from now on. */
+  selection: Selection | undefined
   #wake: (() => void) | undefined
 
   add(messages: readonly Held[]): void {
-    this.messages.push(...messages)
+    this.messages.push(...messages.filter(({ attributes }) => isWanted(attributes, this.selection)))
     this.#wake?.()
   }
 
@@ -83,19 +91,34 @@ class Queue {
   }
 }
 
+interface Subscribed {
+  readonly channel: Channel
+  readonly subscriber: string
+  readonly queue: Queue
+  readonly take: Take
+}
+
+const isWanted = (attributes: Attributes | undefined, selection: Selection = {}): boolean =>
+  Object.entries(selection).every(([name, values]) => {
+    const value = attributes?.get(name)
+    return value === undefined || values.includes(String(value))
+  })
+
 const perBatch = 100
 
 /** The broker. It outlives the processes that connect to it through `transport`. */
 export class NastyBroker {
   readonly #random: () => number
   readonly #traits: Traits
+  readonly #selects: boolean
   #faults: Nastiness
   readonly #kept = new Map<string, Held[]>()
   readonly #queues = new Map<string, Map<string, Queue>>()
   #down = false
 
-  constructor({ random, traits, faults = nasty }: NastyOptions) {
+  constructor({ random, traits, faults = nasty, selects = false }: NastyOptions) {
     this.#random = random
+    this.#selects = selects
     this.#traits = { ordered: false, delivery: 'at-least-once', messageBytes: 1_048_576, ...traits }
     this.#faults = faults
   }
@@ -128,7 +151,10 @@ export class NastyBroker {
       traits: this.#traits,
       open: async (options): Promise<OpenTransport> => ({
         publish: (channel, messages) => this.#publish(channel, messages, options.environment),
-        receive: async (channel, subscriber, take) => this.#receive(channel, subscriber, take, options),
+        receive: async (channel, subscriber, take, selection) => {
+          const queue = this.#queue(channel, subscriber, this.#selects ? selection : undefined)
+          return this.#receive({ channel, subscriber, queue, take }, options)
+        },
         [Symbol.asyncDispose]: async () => {},
       }),
     }
@@ -160,7 +186,7 @@ export class NastyBroker {
       const message = toMessage(event, binding, mode)
       const bytes = bytesOf(message)
       if (bytes > this.#traits.messageBytes) return tooLarge(outgoing, bytes, this.#traits)
-      accepted.push({ key, message, binding })
+      accepted.push({ key, message, binding, attributes: event.attributes })
       return undefined
     })
     this.#accept(channel, accepted)
@@ -177,20 +203,18 @@ export class NastyBroker {
     for (const queue of this.#queues.get(channel.context)?.values() ?? []) queue.add(stays)
   }
 
-  #queue({ context }: Channel, subscriber: string): Queue {
+  #queue({ context }: Channel, subscriber: string, selection: Selection | undefined): Queue {
     const queues = this.#queues.get(context) ?? new Map<string, Queue>()
     this.#queues.set(context, queues)
     let queue = queues.get(subscriber)
-    if (queue === undefined) {
-      queues.set(subscriber, (queue = new Queue()))
-      if (this.#traits.delivery === 'at-least-once') queue.add(this.#kept.get(context) ?? [])
-    }
+    const isNew = queue === undefined
+    if (queue === undefined) queues.set(subscriber, (queue = new Queue()))
+    queue.selection = selection
+    if (isNew && this.#traits.delivery === 'at-least-once') queue.add(this.#kept.get(context) ?? [])
     return queue
   }
 
-  #receive(channel: Channel, subscriber: string, take: Take, options: TransportOptions): Receiving {
-    const { environment, warn } = options
-    const queue = this.#queue(channel, subscriber)
+  #receive({ channel, subscriber, queue, take }: Subscribed, { environment, warn }: TransportOptions): Receiving {
     const ended = new AbortController()
     const loop = async (): Promise<void> => {
       while (!ended.signal.aborted) {

@@ -29,6 +29,8 @@ export const refusals = async () => {
   shipping.consume(OrderPlaced, 'g', () => 0)
   // @ts-expect-error a private field read from a public event
   shipping.consume(OrderPlacedV1, 'h', ({ data }) => data.card)
+  // @ts-expect-error a filter by what the event does not declare
+  shipping.consume(OrderPlacedV1, 'l', () => 0, { filter: { country: ['KR'] } })
   // @ts-expect-error a wrong payload
   await o.transaction(({ raise }) => raise(OrderPlaced, { orderId: 1, total: 1, card: '' }))
   // @ts-expect-error raising another context's event

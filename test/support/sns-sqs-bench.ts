@@ -9,7 +9,15 @@ import {
   snsTransport,
   sqsTransport,
 } from '../../src/exchange/sns-sqs/index.ts'
-import type { Incoming, OpenTransport, Outgoing, Receiving, Taken, Transport } from '../../src/exchange/transport.ts'
+import type {
+  Incoming,
+  OpenTransport,
+  Outgoing,
+  Receiving,
+  Selection,
+  Taken,
+  Transport,
+} from '../../src/exchange/transport.ts'
 import { type AwsClients, awsClients } from './aws-clients.ts'
 
 /** Short, so that tests do not wait for what is long on purpose. */
@@ -103,6 +111,7 @@ export const taking = async (
   open: OpenTransport,
   before: Judge = async () => {},
   subscriber = 'shipping',
+  selection?: Selection,
 ): Promise<Taking> => {
   const [keys, numbers]: [string[], number[]] = [[], []]
   const take = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => {
@@ -124,7 +133,7 @@ export const taking = async (
     }
     return taken
   }
-  return { receiving: await open.receive(ordering, subscriber, take), keys, numbers }
+  return { receiving: await open.receive(ordering, subscriber, take, selection), keys, numbers }
 }
 
 export const names = [

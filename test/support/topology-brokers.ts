@@ -133,6 +133,21 @@ const snsSqs: TopologyBroker = {
       outcome: 'refused',
     },
     {
+      what: 'the filter of another deployment',
+      needs: 'shipping',
+      change: (broker, prefix) =>
+        onSubscription(broker, prefix, (sns, SubscriptionArn) =>
+          sns.setSubscriptionAttributes({
+            SubscriptionArn,
+            AttributeName: 'FilterPolicy',
+            AttributeValue: '{"country":["KR",{"exists":false}]}',
+          }),
+        ),
+      action: 'change',
+      detail: /what its filter policy \{"country":\["KR",\{"exists":false\}\]\} leaves out/,
+      outcome: 'mended',
+    },
+    {
       what: 'a subscription that is gone',
       needs: 'shipping',
       change: (broker, prefix) =>

@@ -31,7 +31,7 @@ export const contextOf = (source: string): string | undefined =>
 /**
  * `partitionkey` is the key, and so is `subject`, since whoever forwards an event may change the former; `streamversion` is its
  * sequence, `previousversion` that of the event before it of its key on this stream. Both are texts: a CloudEvents Integer ends
- * at 2^31 - 1, sequences do not.
+ * at 2^31 - 1, sequences do not. What the event's definition declares for filters goes under its own names.
  */
 export const toCloudEvent = (event: EventRecord, { place, withMetadata }: CloudEventOptions = {}): CloudEvent => {
   const attributes: readonly (readonly [name: string, value: AttributeValue | undefined])[] = [
@@ -53,6 +53,7 @@ export const toCloudEvent = (event: EventRecord, { place, withMetadata }: CloudE
     ['causationid', event.causationId],
     ['hopcount', event.hopCount],
     ['traceparent', event.traceparent],
+    ...(event.attributes ?? []),
     ['metadata', withMetadata && event.metadataText !== null ? asAttribute(event.metadataText) : undefined],
   ]
   const set = attributes.filter((pair): pair is [string, AttributeValue] => pair[1] !== undefined)

@@ -63,10 +63,11 @@ const checked = (transport: Transport, { payloads, above }: ClaimCheckOptions): 
       return {
         publish: async (channel, messages, signal) =>
           publishLight(open, { payloads, bytes, channel, messages, signal }),
-        receive: (channel, subscriber, take) =>
-          open.receive(channel, subscriber, async (batch) =>
-            take(await someAtATime(batch, (incoming) => fetched(incoming, payloads, limits))),
-          ),
+        receive: (channel, subscriber, take, selection) => {
+          const whole: typeof take = async (batch) =>
+            take(await someAtATime(batch, (incoming) => fetched(incoming, payloads, limits)))
+          return open.receive(channel, subscriber, whole, selection)
+        },
         ...(resources === undefined ? {} : { resources }),
         [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),
       }

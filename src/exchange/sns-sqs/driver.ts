@@ -67,6 +67,10 @@ export interface SnsClient {
     input: { SubscriptionArn: string },
     options: RequestOptions,
   ): Promise<{ readonly Attributes?: Attributes | undefined }>
+  setSubscriptionAttributes(
+    input: { SubscriptionArn: string; AttributeName: string; AttributeValue: string },
+    options: RequestOptions,
+  ): Promise<unknown>
   deleteTopic(input: { TopicArn: string }, options: RequestOptions): Promise<unknown>
   unsubscribe(input: { SubscriptionArn: string }, options: RequestOptions): Promise<unknown>
   publishBatch(

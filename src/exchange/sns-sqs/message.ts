@@ -2,9 +2,11 @@
 
 import type { MessageLimits } from '../../event/cloudevents/body.ts'
 import type { CloudEvent } from '../../event/cloudevents/cloud-event.ts'
+import { isReservedAttribute } from '../../event/attributes.ts'
 import type { Outgoing } from '../transport.ts'
 import { fromAscii, toAscii } from './ascii.ts'
 import type { MessageAttribute, PublishEntry, ReceivedMessage } from './driver.ts'
+import { isAttributeValue } from './filter-policy.ts'
 import { deduplicationOf, groupOf } from './names.ts'
 
 /** Of a message with its attributes, and of all messages of one request: what SNS takes unless an account asks for more. */
@@ -20,10 +22,9 @@ export type Entry = Omit<PublishEntry, 'Id'>
 export const toEntry = ({ key, id, event }: Outgoing, fifo: boolean): Entry => {
   const { text, escaped } = toAscii(event)
   const attributes: Record<string, MessageAttribute> = {}
-  for (const name of ['type', 'source']) {
-    const value = event.attributes.get(name)
-    if (typeof value === 'string' && /^[\x20-\x7e]+$/.test(value)) attributes[name] = attribute(value)
-  }
+  for (const [name, value] of event.attributes)
+    if ((name === 'type' || name === 'source' || !isReservedAttribute(name)) && isAttributeValue(value))
+      attributes[name] = attribute(value)
   if (escaped) attributes[escapedName] = attribute(escapedAs)
   const order = fifo ? { MessageGroupId: groupOf(key), MessageDeduplicationId: deduplicationOf(id) } : {}
   return { Message: text, MessageAttributes: attributes, ...order }

@@ -6,6 +6,8 @@ import { titled } from '../../../test/support/require-server.ts'
 import { bench, messages, names, ordering, taking } from '../../../test/support/sns-sqs-bench.ts'
 import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import { eventually } from '../../../test/support/eventually.ts'
+import { planSteps } from '../topology.ts'
+import type { Needs, Outgoing, Selection } from '../transport.ts'
 
 const missing = missingSnsSqs()
 let broker: Broker
@@ -111,6 +113,69 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
     await set('FilterPolicy', '')
     await set('RawMessageDelivery', 'false')
     await expect(taking(opened)).rejects.toMatchObject(invalid('RawMessageDelivery'))
+  })
+
+  describe('a subscriber that selects', () => {
+    const of = (country: string | undefined, n: number) => {
+      const [{ key, id, event }] = messages(`${country}-${n}`, n, n) as [Outgoing]
+      const attributes = new Map([
+        ...event.attributes,
+        ...(country === undefined ? [] : [['country', country] as const]),
+      ])
+      return { key, id, event: { ...event, attributes } }
+    }
+    const asia = { country: ['KR', 'JP'] }
+
+    test('gets what it wants, and what says nothing; the rest never reaches its queue', async () => {
+      const { open, send, attributesOf } = bench(broker.url)
+      const opened = await open()
+      // The queue is there, and nobody takes from it.
+      await (await opened.receive(ordering, 'shipping', async () => [], asia))[Symbol.asyncDispose]()
+      await send(opened, [of('KR', 1), of('US', 2), of(undefined, 3), of('JP', 4), of('\ud55c\uad6d', 5), of('US', 6)])
+      const { ApproximateNumberOfMessages } = await attributesOf(names[1])
+      expect(ApproximateNumberOfMessages).toBe('4')
+      const { numbers } = await taking(opened, undefined, 'shipping', asia)
+      await eventually('they have come', () => numbers.length === 4)
+      expect(numbers.toSorted((a, b) => a - b)).toEqual([1, 3, 4, 5])
+    })
+
+    test('has its policy changed with what it wants; without `provision` it is told so', async () => {
+      const { open, aws, arnOf } = bench(broker.url)
+      const opened = await open()
+      const subscribe = async (selection?: Selection, transport = opened) =>
+        (await taking(transport, undefined, 'shipping', selection)).receiving[Symbol.asyncDispose]()
+      const policy = async (): Promise<unknown> => {
+        const { Subscriptions } = await aws.sns.listSubscriptionsByTopic({ TopicArn: arnOf(names[0]) })
+        const SubscriptionArn = Subscriptions![0]!.SubscriptionArn!
+        const { Attributes } = await aws.sns.getSubscriptionAttributes({ SubscriptionArn })
+        return JSON.parse(Attributes!['FilterPolicy'] ?? '{}')
+      }
+      await subscribe(asia)
+      expect(await policy()).toEqual({ country: ['JP', 'KR', { exists: false }] })
+      const wider = { country: ['KR', 'JP', 'US'] }
+      const fixed = await open({ provision: false })
+      await subscribe(asia, fixed)
+      await expect(subscribe(wider, fixed)).rejects.toMatchObject({
+        code: 'PABAL_TRANSPORT_INVALID',
+        message: expect.stringContaining(
+          'lacks the filter policy {"country":["JP","KR","US",{"exists":false}]} instead of',
+        ),
+      })
+      const receives = (selection?: Selection): Needs => ({
+        publishes: [],
+        receives: [{ channel: ordering, subscriber: 'shipping', selection }],
+      })
+      const plan = async (selection?: Selection) =>
+        (await planSteps(opened.resources!(receives(selection)))).map(({ action, kind }) => `${action} ${kind}`)
+      expect(await plan(asia)).toEqual([])
+      expect(await plan(wider)).toEqual(['change subscription'])
+      expect(await plan()).toEqual(['change subscription'])
+      await subscribe(wider)
+      expect(await policy()).toEqual({ country: ['JP', 'KR', 'US', { exists: false }] })
+      await subscribe()
+      expect(await policy()).toEqual({})
+      expect(await plan()).toEqual([])
+    })
   })
 
   test('a topic that is deleted is not made anew behind the back of its subscribers', async () => {

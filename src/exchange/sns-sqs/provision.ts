@@ -2,6 +2,7 @@
 
 import type { Found, InUse, Resource } from '../resource.ts'
 import type { Channel, Needs } from '../transport.ts'
+import { filterPolicyOf, isSamePolicy } from './filter-policy.ts'
 import { invalidTransport } from './failures.ts'
 import type { Names } from './names.ts'
 import { allowing, allows } from './policy.ts'
@@ -20,10 +21,7 @@ interface QueueParts {
 
 export type ProvisionParts = TopicParts & QueueParts
 
-interface Subscriber {
-  readonly channel: Channel
-  readonly subscriber: string
-}
+type Subscriber = Needs['receives'][number]
 
 /** All are idempotent, since looking takes rights that making does not. */
 export const resourcesOf = (parts: ProvisionParts, needs: Needs): readonly Resource[] => [
@@ -158,7 +156,10 @@ const removable = (queues: Queues, resource: Resource): Resource => ({
   remove: async () => queues.remove((await queues.find(resource.name))!),
 })
 
-const subscription = ({ topics, queues, names }: ProvisionParts, { channel, subscriber }: Subscriber): Resource => {
+const subscription = (
+  { topics, queues, names }: ProvisionParts,
+  { channel, subscriber, selection }: Subscriber,
+): Resource => {
   const [topicName, queueName] = [names.topic(channel.context), names.queue(channel.context, subscriber)]
   const find = async () => {
     const [topicArn, queueArn] = await Promise.all([topics.arnOf(topicName), queues.arnOf(queueName)])
@@ -166,20 +167,34 @@ const subscription = ({ topics, queues, names }: ProvisionParts, { channel, subs
     return { topicArn, queueArn, arn: await topics.subscriptionOf(topicArn, queueArn) }
   }
   const name = `${queueName} to ${topicName}`
+  const { policy, leftOut } = filterPolicyOf(selection)
   return {
     kind: 'subscription',
     name,
+    details: [
+      ...(policy === undefined ? [] : [`filter policy ${policy}`]),
+      ...(leftOut.length === 0 ? [] : [`too much for a filter policy: ${leftOut.join(', ')}`]),
+    ],
     idempotent: true,
     look: async () => {
       const arn = (await find())?.arn
-      return arn === undefined ? undefined : { unfit: await topics.unfit(arn) }
+      if (arn === undefined) return undefined
+      const found = await topics.subscription(arn)
+      if (found.unfit.length > 0) return { unfit: found.unfit }
+      return { lacks: isSamePolicy(found.policy, policy) ? [] : [otherPolicy(policy, found.policy)] }
     },
     make: async () => {
       const { topicArn, queueArn, arn } = (await find())!
-      if (arn === undefined) return topics.subscribe(topicArn, queueArn)
-      const unfit = await topics.unfit(arn)
-      if (unfit.length > 0) throw invalidTransport(`the subscription of ${name} ${unfit.join(', ')}`)
+      if (arn === undefined) return topics.subscribe(topicArn, queueArn, policy)
+      const found = await topics.subscription(arn)
+      if (found.unfit.length > 0) throw invalidTransport(`the subscription of ${name} ${found.unfit.join(', ')}`)
+      if (!isSamePolicy(found.policy, policy)) await topics.setFilterPolicy(arn, policy)
     },
     remove: async () => topics.unsubscribe((await find())!.arn!),
   }
+}
+
+const otherPolicy = (wanted: string | undefined, found: string | undefined): string => {
+  if (wanted === undefined) return `what its filter policy ${found} leaves out`
+  return `the filter policy ${wanted}${found === undefined ? '' : ` instead of ${found}`}`
 }

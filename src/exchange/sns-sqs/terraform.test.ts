@@ -68,3 +68,17 @@ test('over SQS alone whoever receives has the queue, and who sends looks it up',
     },
   })
 })
+
+test('a subscriber that selects has a filter policy, in which Terraform sees no template', () => {
+  const selection = { country: ['KR', '${x}'] }
+  const { resource } = terraformOf(namesWith('', true), true, {
+    publishes: [],
+    receives: [
+      { channel: ordering, subscriber: 'shipping', selection },
+      { channel: ordering, subscriber: 'billing' },
+    ],
+  })
+  const subscriptions = resource['aws_sns_topic_subscription']!
+  expect(subscriptions['pabal-ordering-shipping']!['filter_policy']).toBe('{"country":["$${x}","KR",{"exists":false}]}')
+  expect(subscriptions['pabal-ordering-billing']).not.toHaveProperty('filter_policy')
+})

@@ -5,6 +5,7 @@
 
 import type { Terraform, TerraformBlocks } from '../resource.ts'
 import type { Needs } from '../transport.ts'
+import { filterPolicyOf } from './filter-policy.ts'
 import type { Names } from './names.ts'
 import { allowing } from './policy.ts'
 import { queueAttributes, redriveTo } from './queues.ts'
@@ -17,8 +18,9 @@ export const terraformOf = (names: Names, fifo: boolean, { publishes, receives }
       name: names.topic(context),
       ...(fifo ? { fifo_topic: true } : {}),
     })
-  for (const { channel, subscriber } of receives) {
+  for (const { channel, subscriber, selection } of receives) {
     const { context } = channel
+    const { policy } = filterPolicyOf(selection)
     const topic = labelOf(context)
     const queue = labelOf(context, subscriber)
     const refused = labelOf(context, subscriber, 'refused')
@@ -36,6 +38,7 @@ export const terraformOf = (names: Names, fifo: boolean, { publishes, receives }
       protocol: 'sqs',
       endpoint: queueArn,
       raw_message_delivery: true,
+      ...(policy === undefined ? {} : { filter_policy: literal(policy) }),
       // What is published to a queue before its policy counts is lost.
       depends_on: [`aws_sqs_queue_policy.${queue}`],
     })
@@ -75,6 +78,9 @@ type Blocks = { [type: string]: { [label: string]: TerraformBlocks[string][strin
 const add = (blocks: Blocks, type: string, label: string, block: TerraformBlocks[string][string]): void => {
   blocks[type] = { ...blocks[type], [label]: block }
 }
+
+/** A text in which Terraform sees no template. */
+const literal = (text: string): string => text.replaceAll(/[$%](?=\{)/g, '$&$&')
 
 /** Names of contexts have no hyphen, so that no two share a label. */
 const labelOf = (...parts: readonly string[]): string => ['pabal', ...parts].join('-')

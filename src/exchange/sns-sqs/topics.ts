@@ -3,6 +3,7 @@
 import type { Call } from './calls.ts'
 import type { SnsClient } from './driver.ts'
 import { unlessMissing, unusable } from './failures.ts'
+import { isOurs } from './filter-policy.ts'
 
 export interface TopicsParts {
   readonly sns: SnsClient
@@ -15,6 +16,13 @@ export interface TopicsParts {
 interface Subscribed {
   readonly SubscriptionArn?: string | undefined
   readonly Endpoint?: string | undefined
+}
+
+interface Subscription {
+  /** Undefined: all is let through. */
+  readonly policy: string | undefined
+  /** Why one that somebody else made is of no use: it may bring something else, or less. */
+  readonly unfit: readonly string[]
 }
 
 export class Topics {
@@ -73,9 +81,10 @@ export class Topics {
     }
   }
 
-  async subscribe(TopicArn: string, Endpoint: string): Promise<void> {
+  async subscribe(TopicArn: string, Endpoint: string, policy: string | undefined): Promise<void> {
     const { sns, call } = this.#parts
-    const request = { TopicArn, Protocol: 'sqs', Endpoint, Attributes: { RawMessageDelivery: 'true' } }
+    const Attributes = { RawMessageDelivery: 'true', ...(policy === undefined ? {} : { FilterPolicy: policy }) }
+    const request = { TopicArn, Protocol: 'sqs', Endpoint, Attributes }
     await call('sns:Subscribe', (options) => sns.subscribe(request, options)).catch((error: unknown) => {
       throw unusable(`the subscription of ${Endpoint} to ${TopicArn}`, error)
     })
@@ -119,17 +128,28 @@ export class Topics {
     }
   }
 
-  /** Why a subscription that somebody else made is of no use: it may bring something else, or less. */
-  async unfit(SubscriptionArn: string): Promise<readonly string[]> {
+  /** @param policy undefined: all is let through */
+  async setFilterPolicy(SubscriptionArn: string, policy: string = '{}'): Promise<void> {
+    const { sns, call } = this.#parts
+    const request = { SubscriptionArn, AttributeName: 'FilterPolicy', AttributeValue: policy }
+    await call('sns:SetSubscriptionAttributes', (options) => sns.setSubscriptionAttributes(request, options))
+  }
+
+  async subscription(SubscriptionArn: string): Promise<Subscription> {
     const { sns, call } = this.#parts
     const { Attributes = {} } = await call('sns:GetSubscriptionAttributes', (options) =>
       sns.getSubscriptionAttributes({ SubscriptionArn }, options),
     )
-    const filter = Attributes['FilterPolicy'] ?? ''
-    return [
-      ...(Attributes['RawMessageDelivery'] === 'true' ? [] : ['needs RawMessageDelivery = true']),
-      // What is filtered out would look lost, and its key would wait for it.
-      ...(filter === '' || filter === '{}' ? [] : ['must have no filter policy']),
-    ]
+    const { RawMessageDelivery, FilterPolicy = '', FilterPolicyScope = 'MessageAttributes' } = Attributes
+    const policy = FilterPolicy === '' || FilterPolicy === '{}' ? undefined : FilterPolicy
+    const isForeign = policy !== undefined && (FilterPolicyScope !== 'MessageAttributes' || !isOurs(policy))
+    return {
+      policy,
+      unfit: [
+        ...(RawMessageDelivery === 'true' ? [] : ['needs RawMessageDelivery = true']),
+        // Of a key it may leave out some, which would look lost: the key would wait for it.
+        ...(isForeign ? ["must have no filter policy of somebody else's"] : []),
+      ],
+    }
   }
 }

@@ -61,9 +61,9 @@ const open = (
   const receivings = new Receivings({ sqs, call, queues, settings, options })
   return {
     publish: (channel, messages, signal) => publisher.publish(channel, messages, signal),
-    receive: async (channel, subscriber, take) => {
+    receive: async (channel, subscriber, take, selection) => {
       const { context } = channel
-      await ready({ receives: [{ channel, subscriber }] })
+      await ready({ receives: [{ channel, subscriber, selection }] })
       const from = { queue: names.queue(context, subscriber), refused: names.refused(context, subscriber) }
       return receivings.begin({ ...from, what: `what '${subscriber}' receives from '${context}'` }, take)
     },
