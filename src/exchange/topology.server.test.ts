@@ -156,44 +156,43 @@ describe.each(brokers)('$name', (of: TopologyBroker) => {
     )
 
     // What is of a single subscriber goes with it: `sqs.server.test.ts`.
-    test.skipIf(of.forOne)(
-      'removed is only what nobody else uses, and how many messages go with it is said before',
-      async () => {
-        const { prefix, open, apply, plan, resources, removals, destroy, standing } = await bench()
-        for (const needs of [producer, receivedBy('shipping')]) await apply(needs)
-        const shared = await standing()
-        await apply(receivedBy('delivery'))
-        const sent = [1, 2, 3].map(message)
-        await (await open()).publish(ordering, sent, AbortSignal.timeout(20_000))
+    test.for(
+      of.forOne ? [] : ['removed is only what nobody else uses, and how many messages go with it is said before'],
+    )('%s', async () => {
+      const { prefix, open, apply, plan, resources, removals, destroy, standing } = await bench()
+      for (const needs of [producer, receivedBy('shipping')]) await apply(needs)
+      const shared = await standing()
+      await apply(receivedBy('delivery'))
+      const sent = [1, 2, 3].map(message)
+      await (await open()).publish(ordering, sent, AbortSignal.timeout(20_000))
 
-        const waitsWith = of.keeps === 'queues' ? receivedBy('delivery') : producer
-        const waiting = async () =>
-          (await planRemovals(resources(waitsWith))).reduce((sum, { messages }) => sum + messages, 0)
-        await eventually('they wait', async () => (await waiting()) === sent.length)
-        if (of.keeps === 'queues')
-          await expect(applyRemovals(resources(waitsWith), sent.length - 1)).rejects.toMatchObject({
-            code: 'PABAL_PLAN_CHANGED',
-          })
-        const planned = await removals(receivedBy('delivery'))
-        expect(planned.filter((each) => each.startsWith('keep'))).toEqual(
-          of.ofChannel.map((name) => `keep ${name.replaceAll('$', prefix)}`),
-        )
-        expect(await destroy(receivedBy('delivery'))).toEqual(planned)
-        expect(await standing()).toEqual(shared)
-        expect(await plan(receivedBy('shipping'))).toEqual([])
+      const waitsWith = of.keeps === 'queues' ? receivedBy('delivery') : producer
+      const waiting = async () =>
+        (await planRemovals(resources(waitsWith))).reduce((sum, { messages }) => sum + messages, 0)
+      await eventually('they wait', async () => (await waiting()) === sent.length)
+      if (of.keeps === 'queues')
+        await expect(applyRemovals(resources(waitsWith), sent.length - 1)).rejects.toMatchObject({
+          code: 'PABAL_PLAN_CHANGED',
+        })
+      const planned = await removals(receivedBy('delivery'))
+      expect(planned.filter((each) => each.startsWith('keep'))).toEqual(
+        of.ofChannel.map((name) => `keep ${name.replaceAll('$', prefix)}`),
+      )
+      expect(await destroy(receivedBy('delivery'))).toEqual(planned)
+      expect(await standing()).toEqual(shared)
+      expect(await plan(receivedBy('shipping'))).toEqual([])
 
-        const kept = of.ofChannel.map((name) => `keep ${name.replaceAll('$', prefix)}`)
-        if (of.namesUsers) expect(await removals(producer)).toEqual(kept)
-        expect(await destroy(producer)).toEqual(kept)
-        expect(await standing()).toEqual(shared)
-        await destroy(receivedBy('shipping'))
-        await eventually('nobody uses it', async () =>
-          (await removals(producer)).every((each) => each.startsWith('remove')),
-        )
-        await destroy(producer)
-        await eventually('nothing is left', async () => (await standing()).length === 0)
-        expect(await destroy(producer)).toEqual([])
-      },
-    )
+      const kept = of.ofChannel.map((name) => `keep ${name.replaceAll('$', prefix)}`)
+      if (of.namesUsers) expect(await removals(producer)).toEqual(kept)
+      expect(await destroy(producer)).toEqual(kept)
+      expect(await standing()).toEqual(shared)
+      await destroy(receivedBy('shipping'))
+      await eventually('nobody uses it', async () =>
+        (await removals(producer)).every((each) => each.startsWith('remove')),
+      )
+      await destroy(producer)
+      await eventually('nothing is left', async () => (await standing()).length === 0)
+      expect(await destroy(producer)).toEqual([])
+    })
   })
 })
