@@ -42,7 +42,7 @@ export const defaultLeaseMs = 15_000
 /** The longest that a consumer with a backlog holds the event loop, give or take a batch. */
 const breathMs = 20
 
-/** Two batches of a consumer begin at least so far apart, unless they are full. */
+/** Two batches of a consumer begin a millisecond apart for each event that the first had but one, so many at most, unless it was full. */
 const paceMs = 5
 
 /** Positions that a cursor may lag behind what was scanned without finding anything. */
@@ -244,7 +244,7 @@ export class Subscription {
     const { environment } = this.#runtime
     const nowMs = environment.now()
     if (nowMs < this.#breakerUntilMs) return this.#breakerUntilMs - nowMs
-    // The first event of a burst goes at once; those behind it gather, since a commit costs more than a batch.
+    // What comes one by one goes at once; a burst gathers, since a commit costs more than a batch.
     if (nowMs < this.#pacedUntilMs) {
       await environment.sleep(this.#pacedUntilMs - nowMs, this.#stopping.signal)
       if (this.#stopping.signal.aborted) return undefined
@@ -269,7 +269,8 @@ export class Subscription {
     const ours = new Set(share.numbers.lane)
     const events = wanted.filter((_, index) => ours.has(lanes[index]!))
     const whole = events.length === wanted.length
-    this.#pacedUntilMs = batch.events.length === this.spec.batch ? 0 : this.#runtime.environment.now() + paceMs
+    const apartMs = batch.events.length === this.spec.batch ? 0 : Math.min(paceMs, batch.events.length - 1)
+    this.#pacedUntilMs = this.#runtime.environment.now() + apartMs
     const through = events.at(-1)!.position
     const result = await (this.spec.effects === 'external'
       ? performBatch(parts, share, events, through)

@@ -3,33 +3,27 @@
  * database open beats: after its own commits at once, and now and then for what another one left behind. Nobody leads.
  */
 
-import { backoffMs, type Environment } from '../../core/environment.ts'
+import { backoffMs } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
 import { statement } from './connection.ts'
-import { connectionLike, type PgConnection, type PgPool, type PgResult, together } from './driver.ts'
+import { type PgConnection, type PgResult, together } from './driver.ts'
 import { codeOf, ownError, states } from './errors.ts'
+import { endMs, firstOf, forAtMost, isAnswered, Link, type LinkOptions, queryTimeoutMs } from './link.ts'
 import type { SchemaName } from './migrate.ts'
-import { dropPartitions } from './retention.ts'
+import { lookAfterPartitions } from './partitions.ts'
 
-export interface SequencerOptions {
-  readonly pool: PgPool
-  readonly environment: Environment
-  readonly label: string
-  /** The connection's `application_name`, by which other processes see that this one is there. */
-  readonly owner: string
-  /** False behind a pooler: nothing is heard then, and the beat goes on by itself, slower the longer nothing happens. */
-  readonly notifications: boolean
-  /** Whether another way tells of every commit at the moment. */
+export interface SequencerOptions extends LinkOptions {
+  /** Where nothing is heard the beat goes on by itself, slower the longer nothing happens; unless another way tells of every commit. */
   readonly hears?: () => boolean
   readonly warn: (what: string, error: unknown) => void
-  readonly count: () => void
 }
 
 /** Events numbered by one tick; more take several. */
 const perTick = 20_000
 /**
- * Two ticks begin at least so far apart, a millisecond more for each further event that the first found, up to a few; and so many times
- * as long as it took: a single commit is numbered at once, those of a burst together, and the busier the server, the more of them.
+ * Two ticks begin at least so far apart, a millisecond more for each further event that the first found, up to a few; and as many times
+ * as long as it took as it found events, up to some: a single commit is numbered at once, those of a burst together, and the busier the
+ * server, the more of them.
  */
 const gapMs = 2
 const gapBusyMs = 5
@@ -40,14 +34,9 @@ const lookMs = 5_000
 /** The same where nothing is heard of other processes: from the first, soon after something happened, to the last. */
 const pollFirstMs = 10
 const pollMaxMs = 1_000
-const queryTimeoutMs = 5_000
-/** How long a last tick may take, and then the connection to end in order. */
-const endMs = 1_000
 /** Somebody else has been ticking for so long: who? */
 const busyMs = 2_000
 const partitionsEveryMs = 60_000
-/** Readers and appenders are not kept waiting for longer than this; the next minute tries again. */
-const partitionLockMs = 200
 const resyncLockMs = 5_000
 
 interface Ticked {
@@ -85,13 +74,11 @@ interface Waiter {
 
 export class Sequencer {
   readonly #options: SequencerOptions
+  readonly #link: Link
   readonly #contexts = new Map<string, Ticked>()
   readonly #listeners = new Set<(context?: string) => void>()
   readonly #waiters = new Set<Waiter>()
   readonly #ended = new AbortController()
-  #connection: Promise<PgConnection> | undefined
-  /** The same when it can be used. */
-  #live: PgConnection | undefined
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
   #rung = false
@@ -103,6 +90,14 @@ export class Sequencer {
 
   constructor(options: SequencerOptions) {
     this.#options = options
+    this.#link = new Link(options, {
+      heard: (schema) => {
+        for (const ticked of this.#contexts.values()) if (ticked.schema.name === schema) this.#news(ticked.context)
+      },
+      // Whatever was committed while nobody heard.
+      opened: () => this.#news(),
+      lost: (how) => this.#lost(how),
+    })
   }
 
   /** `maintained`: its partitions are created and dropped; who only looks leaves them to others. */
@@ -147,13 +142,13 @@ export class Sequencer {
 
   /** The last position that can be read. */
   async head(context: string): Promise<number> {
-    const [result] = await this.#query(headOf(this.#contexts.get(context)!.schema))
+    const [result] = await this.#link.query(headOf(this.#contexts.get(context)!.schema))
     return firstOf(result!.rows)
   }
 
   /** One value, on the connection that is nobody else's. */
   async ask(text: string): Promise<string> {
-    const [result] = await this.#query(text)
+    const [result] = await this.#link.query(text)
     return String(Object.values(result!.rows[0] as object)[0])
   }
 
@@ -178,26 +173,15 @@ export class Sequencer {
     this.#ring()
     await this.#running
     if (this.#running !== undefined) await this.#lastBeat()
-    const connection = await this.#connection?.catch(() => undefined)
-    if (connection !== undefined) await this.#end(connection)
+    await this.#link.close()
     for (const waiter of this.#waiters) waiter.resolve()
     this.#waiters.clear()
   }
 
   /** What was committed here just now is numbered here: there may be nobody else to do it. */
   async #lastBeat(): Promise<void> {
-    if ([...this.#contexts.values()].some(({ dirty }) => dirty)) await this.#whereItAnswers(this.#beat())
-  }
-
-  async #end(connection: PgConnection): Promise<void> {
-    await this.#whereItAnswers(connection.end())
-    destroy(connection)
-  }
-
-  async #whereItAnswers(work: Promise<unknown>): Promise<void> {
-    const ended = new AbortController()
-    const ending = work.catch(() => {}).finally(() => ended.abort())
-    await Promise.race([ending, this.#options.environment.sleep(endMs, ended.signal)])
+    if ([...this.#contexts.values()].some(({ dirty }) => dirty))
+      await forAtMost(endMs, this.#options.environment, this.#beat())
   }
 
   #ring(): void {
@@ -240,7 +224,7 @@ export class Sequencer {
         const gap = Math.max(
           gapMs,
           Math.min(gapBusyMs, gapMs + numbered - 1),
-          (performance.now() - startMs) * gapPerTick,
+          (performance.now() - startMs) * Math.min(gapPerTick, numbered),
         )
         restUntilMs = startMs + Math.min(gapMaxMs, gap)
       } catch (error) {
@@ -270,7 +254,7 @@ export class Sequencer {
     all: readonly Ticked[],
   ): Promise<ReadonlyMap<Ticked, { readonly lastId: string; readonly end: bigint; readonly oldest: bigint }>> {
     const ids = all.map(({ schema: { sql } }) => `coalesce(pg_sequence_last_value('${sql}.event_id'), 0)::text`)
-    const [given, snapshot] = await this.#query(
+    const [given, snapshot] = await this.#link.query(
       `SELECT ARRAY[${ids.join(', ')}]::text AS ids; SELECT pg_snapshot_xmin(s)::text AS oldest, pg_snapshot_xmax(s)::text AS end FROM pg_current_snapshot() s`,
     )
     const lastIds = (given!.rows[0] as { ids: string }).ids.slice(1, -1).split(',')
@@ -336,7 +320,12 @@ export class Sequencer {
     if (failure !== undefined) throw failure.error
     if (environment.now() >= this.#partitionsAtMs) {
       this.#partitionsAtMs = environment.now() + partitionsEveryMs
-      await this.#maintain([...this.#contexts.values()].filter(({ maintained }) => maintained))
+      const maintained = [...this.#contexts.values()].filter((ticked) => ticked.maintained)
+      const { label, warn } = this.#options
+      await lookAfterPartitions(
+        { link: this.#link, label, warn },
+        maintained.map(({ schema }) => schema),
+      )
     }
     return ticks.reduce((sum, { count }) => sum + Math.max(0, count), 0)
   }
@@ -348,7 +337,7 @@ export class Sequencer {
       try {
         if (!ticked.identified) await this.#identify(ticked)
       } catch (error) {
-        if (this.#live === undefined) throw error
+        if (!this.#link.isUp) throw error
         failure ??= { error }
       }
     const due = dirty.filter(({ identified }) => identified)
@@ -358,12 +347,12 @@ export class Sequencer {
   /** In one round trip, each in a transaction of its own: once it is sent, the server brings it to its end, whatever becomes of this process. */
   async #tickAll(due: readonly Ticked[]): Promise<readonly Tick[]> {
     if (!this.#options.notifications) return this.#tickUnprepared(due)
-    const connection = await this.#connected()
+    const connection = await this.#link.connected()
     together(connection)
     const answers = await Promise.allSettled(due.map(({ schema }) => this.#tick(connection, schema)))
     const lost = answers.find((answer) => answer.status === 'rejected' && !isAnswered(answer.reason))
     if (lost?.status === 'rejected') {
-      this.#drop(connection)
+      this.#link.giveUp(connection)
       throw lost.reason
     }
     const ticks: Tick[] = []
@@ -389,10 +378,12 @@ export class Sequencer {
       )
       .join('; ')
     try {
-      return (await this.#query(text)).filter(({ command }) => command === 'SELECT').map(({ rows }) => tickOf(rows[0]))
+      return (await this.#link.query(text))
+        .filter(({ command }) => command === 'SELECT')
+        .map(({ rows }) => tickOf(rows[0]))
     } catch (error) {
       if (!isAnswered(error)) throw error
-      await this.#query('ROLLBACK')
+      await this.#link.query('ROLLBACK')
       if (due.length > 1) {
         const ticks: Tick[] = []
         for (const ticked_ of due) ticks.push(...(await this.#tickUnprepared([ticked_])))
@@ -407,7 +398,7 @@ export class Sequencer {
   async #mend(ticked_: Ticked, error: unknown): Promise<void> {
     const { sql } = ticked_.schema
     const missing = codeOf(error) === '23514'
-    if (missing) await this.#query(`SELECT ${sql}.create_partitions()`)
+    if (missing) await this.#link.query(`SELECT ${sql}.create_partitions()`)
     else if (codeOf(error) === states.xidsWentBack) await this.resync(ticked_.schema)
     else throw error
   }
@@ -419,7 +410,7 @@ export class Sequencer {
   async #identify(ticked_: Ticked): Promise<void> {
     const { environment } = this.#options
     const { sql } = ticked_.schema
-    const [result] = await this.#query(
+    const [result] = await this.#link.query(
       `SELECT m.system_identifier AS known, m.timeline, c.system_identifier::text AS is,
          CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS is_timeline
        FROM ${sql}.meta m, pg_control_system() c`,
@@ -430,13 +421,13 @@ export class Sequencer {
       throw new PabalError('PABAL_STORE_READONLY', `${this.#options.label} is a standby: only the primary ticks`)
     if (row.known !== '' && row.known !== row.is) await this.resync(ticked_.schema)
     else if (row.timeline !== '' && row.timeline !== row.is_timeline) {
-      await this.#query(
+      await this.#link.query(
         `UPDATE ${sql}.meta SET incarnation = '${environment.id()}', timeline = '${row.is_timeline}' WHERE timeline = '${row.timeline}'`,
       )
       this.generation++
     }
     if (row.known !== row.is || row.timeline !== row.is_timeline)
-      await this.#query(`UPDATE ${sql}.meta SET system_identifier = '${row.is}', timeline = '${row.is_timeline}'`)
+      await this.#link.query(`UPDATE ${sql}.meta SET system_identifier = '${row.is}', timeline = '${row.is_timeline}'`)
     ticked_.identified = true
   }
 
@@ -444,12 +435,12 @@ export class Sequencer {
   async resync({ sql, name }: SchemaName): Promise<void> {
     const { environment, warn, label } = this.#options
     try {
-      await this.#query(
+      await this.#link.query(
         `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = ${resyncLockMs}; SELECT ${sql}.resync('${environment.id()}'); COMMIT`,
         60_000,
       )
     } catch (error) {
-      if (isAnswered(error)) await this.#query('ROLLBACK')
+      if (isAnswered(error)) await this.#link.query('ROLLBACK')
       if (codeOf(error) !== '55P03') throw error
       throw new PabalError(
         'PABAL_RESYNC_BLOCKED',
@@ -469,7 +460,7 @@ export class Sequencer {
   }
 
   async #blockers(sql: string): Promise<string> {
-    const [result] = await this.#query(
+    const [result] = await this.#link.query(
       `SELECT coalesce(
          (SELECT string_agg('the prepared transaction ' || quote_literal(x.gid) || ' is in its way (COMMIT PREPARED or ROLLBACK PREPARED)', ', ')
           FROM pg_prepared_xacts x JOIN pg_locks own ON own.transactionid = x.transaction AND own.pid IS NULL
@@ -480,31 +471,6 @@ export class Sequencer {
     return String((result!.rows[0] as Record<string, unknown>)['coalesce'])
   }
 
-  /** Partitions ahead of what is written, and none behind what retention has hidden. */
-  async #maintain(contexts: readonly Ticked[]): Promise<void> {
-    if (contexts.length === 0) return
-    const begin = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = ${partitionLockMs}`
-    const text = contexts
-      .map(
-        ({ schema: { sql } }) =>
-          `${begin}; SELECT ${sql}.create_partitions(); COMMIT; ${begin}; ${dropPartitions(sql, partitionLockMs)}; COMMIT`,
-      )
-      .join('; ')
-    try {
-      const results = await this.#query(text, queryTimeoutMs + contexts.length * 4 * partitionLockMs)
-      const dropped = results.filter(({ command }) => command === 'SELECT').map(({ rows }) => firstOf(rows))
-      // One at a time: what it locks is free in between.
-      if (contexts.some((_, index) => dropped[2 * index + 1]! > 0)) await this.#maintain(contexts)
-    } catch (error) {
-      if (!isAnswered(error)) throw error
-      await this.#query('ROLLBACK')
-      if (contexts.length > 1) for (const ticked_ of contexts) await this.#maintain([ticked_])
-      // In use for the moment, or not for this user: there are some ahead still.
-      else if (!['55P03', '42501', '40P01'].includes(codeOf(error) ?? ''))
-        this.#options.warn(`partitions of ${contexts[0]!.schema.name}`, ownError(error, this.#options.label))
-    }
-  }
-
   /** A tick takes milliseconds. Whoever holds its lock for long is a client that froze in a transaction of its own making. */
   async #busy(ticked_: Ticked): Promise<void> {
     const { environment, warn, label } = this.#options
@@ -512,7 +478,7 @@ export class Sequencer {
     ticked_.busySinceMs ??= nowMs
     if (nowMs - ticked_.busySinceMs < busyMs) return
     ticked_.busySinceMs = nowMs
-    const [result] = await this.#query(
+    const [result] = await this.#link.query(
       `SELECT a.pid, a.application_name, a.state, a.application_name ~ '^(pabal|pooled):' AND pg_terminate_backend(a.pid) AS ended
        FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
        WHERE l.locktype = 'advisory' AND l.granted AND a.state LIKE 'idle in transaction%'
@@ -526,101 +492,16 @@ export class Sequencer {
       )
   }
 
-  async #query(text: string, timeoutMs = queryTimeoutMs): Promise<readonly PgResult[]> {
-    const connection = await this.#connected()
-    this.#options.count()
-    try {
-      const result = await connection.query({ text, query_timeout: timeoutMs })
-      return Array.isArray(result) ? (result as readonly PgResult[]) : [result as PgResult]
-    } catch (error) {
-      // No answer: the link is frozen or gone. What is left of it must not be waited for.
-      if (!isAnswered(error)) this.#drop(connection)
-      throw error
-    }
-  }
-
-  #drop(connection: PgConnection): void {
-    destroy(connection)
-    void connection.end().catch(() => {})
-    if (this.#live !== connection) return
-    this.#live = undefined
-    this.#connection = undefined
+  #lost(how: 'given up' | 'broken'): void {
     this.generation++
-    this.#distrust()
-  }
-
-  /** Whatever is there when somebody answers again may be another server. */
-  #distrust(): void {
     for (const ticked of this.#contexts.values()) {
+      ticked.dirty ||= how === 'broken'
       ticked.identified = false
       ticked.seen = undefined
     }
-  }
-
-  #connected(): Promise<PgConnection> {
-    if (this.#connection === undefined) {
-      const opening = this.#open()
-      this.#connection = opening
-      opening.catch(() => {
-        if (this.#connection === opening) this.#connection = undefined
-      })
-    }
-    return this.#connection
-  }
-
-  async #open(): Promise<PgConnection> {
-    const { pool, owner, notifications, label } = this.#options
-    const connection = connectionLike(pool, {
-      pipeline: true,
-      application_name: owner,
-      connectionTimeoutMillis: queryTimeoutMs,
-      keepAlive: true,
-    })
-    if (connection === undefined)
-      throw new PabalError('PABAL_COMPOSITION_INVALID', `${label}: the pool is not one of node-postgres`)
-    const gone = () => {
-      // One that was given up says so later, when the next one may be there.
-      if (this.#live !== connection || this.#ended.signal.aborted) return
-      this.#live = undefined
-      this.#connection = undefined
-      this.generation++
-      for (const ticked of this.#contexts.values()) ticked.dirty = true
-      this.#distrust()
-      this.#ring()
-    }
-    connection.on('error', gone)
-    connection.on('end', gone)
-    await connection.connect()
-    if (notifications) {
-      connection.on('notification', ({ payload }) => {
-        for (const { context, schema } of this.#contexts.values()) if (schema.name === payload) this.#news(context)
-      })
-      try {
-        await connection.query({
-          text: "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; LISTEN pabal",
-          query_timeout: queryTimeoutMs,
-        })
-      } catch (error) {
-        // A standby lets nobody listen: it is asked again, and would be full some day.
-        void connection.end().catch(() => {})
-        throw error
-      }
-    }
-    this.#live = connection
-    // Whatever was committed while nobody heard.
-    this.#news()
-    return connection
+    if (how === 'broken') this.#ring()
   }
 }
-
-const destroy = (connection: PgConnection): void => {
-  const { connection: inner } = connection as { connection?: { stream?: { destroy?: () => void } } }
-  inner?.stream?.destroy?.()
-}
-
-/** The server has answered with an error; without one nobody knows. */
-const isAnswered = (error: unknown): boolean =>
-  /^[0-9A-Z]{5}$/.test(codeOf(error) ?? '') && !['57P01', '57P02', '57P05'].includes(codeOf(error)!)
 
 const headOf = ({ sql }: SchemaName): string => `SELECT head FROM ${sql}.sequencer ORDER BY n DESC LIMIT 1`
 
@@ -633,5 +514,3 @@ const tickOf = (row: unknown): Tick => {
   const { count, head } = row as Record<keyof Tick, unknown>
   return { count: Number(count), head: Number(head) }
 }
-
-const firstOf = (rows: readonly unknown[]): number => Number(Object.values(rows[0] as object)[0])
