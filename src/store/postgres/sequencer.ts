@@ -205,6 +205,7 @@ export class Sequencer {
   async #run(): Promise<void> {
     const { environment } = this.#options
     let restUntilMs = Number.NEGATIVE_INFINITY
+    let found = 0
     while (!this.#ended.signal.aborted) {
       await this.#sleep(this.#restMs())
       if (this.#ended.signal.aborted) return
@@ -219,12 +220,13 @@ export class Sequencer {
         await this.#look()
       }
       try {
-        const numbered = await this.#beat()
+        // A tick finds nothing where the one before was late enough to have it all: how busy it is was seen before that.
+        found = (await this.#beat()) || found
         this.#failures = 0
         const gap = Math.max(
           gapMs,
-          Math.min(gapBusyMs, gapMs + numbered - 1),
-          (performance.now() - startMs) * Math.min(gapPerTick, numbered),
+          Math.min(gapBusyMs, gapMs + found - 1),
+          (performance.now() - startMs) * Math.min(gapPerTick, found),
         )
         restUntilMs = startMs + Math.min(gapMaxMs, gap)
       } catch (error) {
