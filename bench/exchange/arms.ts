@@ -9,6 +9,7 @@ import { nameIn } from '../postgres/server.ts'
 import type { Client, TakeBodies } from './client.ts'
 import { context, subscriber } from './names.ts'
 import { append, appender, capturing, consumer, type Conduct, producer, publishAll } from './pabal-apps.ts'
+import type { Toolkit } from './toolkit.ts'
 
 const clients = {
   rabbitmq: async (url: string) => (await import('./rabbitmq.ts')).rabbitmq(url),
@@ -141,6 +142,10 @@ const ofPabal = {
 const libraries = {
   nestRelay: async (broker: BrokerName, url: string) => (await import('./nest.ts')).nestRelay(nestOn(broker), url),
   nestConsume: async (broker: BrokerName, url: string) => (await import('./nest.ts')).nestConsume(nestOn(broker), url),
+  toolkitRelay: async (broker: BrokerName, url: string) =>
+    (await import('./toolkit.ts')).toolkitRelay(await toolkitOn(broker, url)),
+  toolkitConsume: async (broker: BrokerName, url: string) =>
+    (await import('./toolkit.ts')).toolkitConsume(await toolkitOn(broker, url)),
   bullmqRelay: async (_: BrokerName, url: string) => (await import('./bullmq.ts')).bullmqRelay(url),
   bullmqConsume: async (_: BrokerName, url: string) => (await import('./bullmq.ts')).bullmqConsume(url),
 } satisfies Record<string, (broker: BrokerName, url: string) => Promise<Arm>>
@@ -148,6 +153,12 @@ const libraries = {
 const nestOn = (broker: BrokerName): 'rabbitmq' | 'kafka' => {
   if (broker !== 'rabbitmq' && broker !== 'kafka') throw new Error(`@nestjs/microservices keeps nothing on ${broker}`)
   return broker
+}
+
+const toolkitOn = async (broker: BrokerName, url: string): Promise<Toolkit> => {
+  if (broker === 'rabbitmq') return (await import('./toolkit-rabbitmq.ts')).toolkitOnRabbitmq(url)
+  if (broker === 'sns') return (await import('./toolkit-sns.ts')).toolkitOnSns(url)
+  throw new Error(`@message-queue-toolkit is not measured on ${broker}`)
 }
 
 export type ExchangeArm = keyof typeof ofPabal | keyof typeof libraries

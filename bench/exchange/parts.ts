@@ -17,11 +17,11 @@ const backlogOf = (broker: BrokerName, quick: boolean): number =>
 const librariesOn: Readonly<
   Record<BrokerName, { readonly relay: readonly ExchangeArm[]; readonly consume: readonly ExchangeArm[] }>
 > = {
-  rabbitmq: { relay: ['nestRelay'], consume: ['nestConsume'] },
+  rabbitmq: { relay: ['nestRelay', 'toolkitRelay'], consume: ['nestConsume', 'toolkitConsume'] },
   kafka: { relay: ['nestRelay'], consume: ['nestConsume'] },
   nats: { relay: [], consume: [] },
   redis: { relay: ['bullmqRelay'], consume: ['bullmqConsume'] },
-  sns: { relay: [], consume: [] },
+  sns: { relay: ['toolkitRelay'], consume: ['toolkitConsume'] },
 }
 
 interface Draining {

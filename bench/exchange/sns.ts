@@ -7,16 +7,18 @@ import { snsSqsTransport } from '../../src/exchange/sns-sqs/transport.ts'
 import { type Client, looping } from './client.ts'
 import { context, subscriber } from './names.ts'
 
-const perRequest = 10
+export const perRequest = 10
 const underWay = 8
-const polls = 4
+export const polls = 4
+
+export const settingsFor = (endpoint: string) => ({
+  endpoint,
+  region: 'eu-west-1',
+  credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' },
+})
 
 export const sns = (endpoint: string): Client => {
-  const settings = {
-    endpoint,
-    region: 'eu-west-1',
-    credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' },
-  }
+  const settings = settingsFor(endpoint)
   const made = { sns: new SNS(settings), sqs: new SQS(settings) }
   return {
     transport: (prefix) => snsSqsTransport({ ...made, prefix: `${prefix}-`, waitMs: 1_000 }),

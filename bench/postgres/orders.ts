@@ -1,6 +1,7 @@
 /** What is stored by every arm: an order row, and events of about 250 bytes. */
 
 import { randomUUID } from 'node:crypto'
+import { z } from 'zod'
 
 export type Order = {
   /** Unique; the order row's id. */
@@ -12,6 +13,16 @@ export type Order = {
   readonly currency: string
   readonly lines: { sku: string; quantity: number; price: number }[]
 }
+
+/** For those who validate what they store or send. */
+export const orderSchema = z.object({
+  number: z.number(),
+  orderId: z.string(),
+  customer: z.string(),
+  total: z.number(),
+  currency: z.string(),
+  lines: z.array(z.object({ sku: z.string(), quantity: z.number(), price: z.number() })),
+})
 
 export const newOrder = (number: number, orderId = `order-${number}`): Order => ({
   number,

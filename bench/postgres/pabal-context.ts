@@ -1,7 +1,6 @@
 /** What is measured of pabal: a context as a user writes it, on a pool of the user's. */
 
 import { Pool, type PoolConfig } from 'pg'
-import { z } from 'zod'
 import {
   type App,
   type Bound,
@@ -14,17 +13,10 @@ import {
 } from '../../src/index.ts'
 import { postgres } from '../../src/store/postgres/index.ts'
 import { effectTable } from './arm.ts'
-import { eventType, orderTable } from './orders.ts'
+import { eventType, orderSchema, orderTable } from './orders.ts'
 
 const placed = {
-  schema: z.object({
-    number: z.number(),
-    orderId: z.string(),
-    customer: z.string(),
-    total: z.number(),
-    currency: z.string(),
-    lines: z.array(z.object({ sku: z.string(), quantity: z.number(), price: z.number() })),
-  }),
+  schema: orderSchema,
   key: ({ orderId }: { orderId: string }) => orderId,
 }
 export const OrderPlaced = defineEvent(eventType, placed)
