@@ -60,7 +60,7 @@ export class Link {
     return this.#connection
   }
 
-  async query(text: string, timeoutMs = queryTimeoutMs): Promise<readonly PgResult[]> {
+  async query(text: string, timeoutMs: number = queryTimeoutMs): Promise<readonly PgResult[]> {
     const connection = await this.connected()
     this.#options.count()
     try {
