@@ -132,7 +132,10 @@ export class Reader implements Receiving {
   async #rest(behind: string): Promise<void> {
     if (this.#ended.signal.aborted) return
     const ms = Math.min(waitMs, Math.ceil(this.#parts.leaseMs / 3))
-    await this.#parts.group.wait(behind, ms)
+    await this.#parts.group.wait(behind, ms).catch((error: unknown) => {
+      // Woken by the end, over a connection of its own: the turn is still ours to give back.
+      if (!this.#ended.signal.aborted) throw error
+    })
   }
 
   async #take(entries: readonly Entry[]): Promise<readonly Taken[]> {

@@ -83,6 +83,23 @@ describe.skipIf(missing)(titled('the transport over Redis Streams', missing), ()
     expect(await redis.xinfo('CONSUMERS', 'pabal.ordering', 'pabal.ordering.shipping')).toHaveLength(1)
   })
 
+  test('a process that stops while it waits for news leaves its turn to another at once', async () => {
+    const { url } = await testRedis()
+    // Longer than the test may take.
+    const leaseMs = 3_600_000
+    const [first, second] = [await opened(url, { leaseMs }), await opened(url, { leaseMs })]
+    const notebook = new Notebook()
+    const receiving = await first.open.receive(channel, 'shipping', notebook.take)
+    await publishAll(first.open, messages('a', 1, 1))
+    await eventually('it reads', () => notebook.brought.length === 1)
+    const redis = besides(url)
+    await eventually('it waits', async () => String(await redis.client('LIST')).includes('cmd=xread '))
+    await receiving[Symbol.asyncDispose]()
+    await second.open.receive(channel, 'shipping', notebook.take)
+    await publishAll(second.open, messages('a', 2, 2))
+    await eventually('the other reads', () => notebook.brought.length === 2)
+  })
+
   test('the order of each key is kept while readers come and go', async () => {
     const { url } = await testRedis()
     const producer = await opened(url)
