@@ -75,5 +75,5 @@ export const untilSent = (
 const outgoing = (event: EventRecord, place: StreamPlace): Outgoing => ({
   key: event.key,
   id: event.id,
-  event: toCloudEvent(event, { place }),
+  event: toCloudEvent(event, { place, ours: true }),
 })

@@ -14,6 +14,8 @@ export interface CloudEvent {
    * is not the JSON text `null`.
    */
   readonly data: string | Uint8Array | undefined
+  /** Made of a public event here: our own codecs have written its data and its times, and neither is looked at again. */
+  readonly ours?: true | undefined
 }
 
 export type Attributes = CloudEvent['attributes']
@@ -74,9 +76,14 @@ const required = ['specversion', 'id', 'source', 'type']
 
 /**
  * CE-1 to CE-4, on the way out as on the way in. What is said names attributes and rules, never values: those may be private.
+ * Of an event that is `ours` only what a user has a say in: names and characters.
  * @throws PABAL_MESSAGE_INVALID
  */
-export const checkAttributes = (attributes: Attributes): void => {
+export const checkAttributes = ({ attributes, ours }: Omit<CloudEvent, 'data'>): void => {
+  if (ours) {
+    for (const [name, value] of attributes) checkAttribute(name, value)
+    return
+  }
   const missing = required.filter((name) => !attributes.has(name))
   if (missing.length > 0) throw invalid(`it lacks what a CloudEvent must have: ${missing.join(', ')}`)
   for (const [name, value] of attributes) {

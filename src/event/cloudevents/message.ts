@@ -88,14 +88,15 @@ const jsonMessage = (body: string, type: string, binding: Binding): Message => {
   return { headers: withContentType(contentType, binding), contentType, body }
 }
 
-const toBinary = ({ attributes, data }: CloudEvent, binding: Binding): Message => {
-  checkAttributes(attributes)
+const toBinary = (event: CloudEvent, binding: Binding): Message => {
+  const { attributes, data } = event
+  checkAttributes(event)
   // A text without a content type is JSON (CE-7), which in binary mode must be said.
   const contentType =
     (attributes.get('datacontenttype') as string | undefined) ??
     (typeof data === 'string' ? 'application/json' : undefined)
   if (typeof data === 'string') {
-    checkWritable(data, attributes)
+    if (!event.ours) checkWritable(data, attributes)
     const charset = /;\s*charset=([^;\s]+)/i.exec(contentType ?? '')?.[1]
     if (charset !== undefined && !isUtf8(charset))
       throw invalid(`the data is a text in ${quoted(charset)}, only UTF-8 is written`, attributes)
@@ -123,7 +124,7 @@ const fromBinary = (
       throw invalid('datacontenttype is there beside a content type, and is another one')
     attributes.set('datacontenttype', contentType)
   }
-  checkAttributes(attributes)
+  checkAttributes({ attributes })
   return { attributes, data: dataOf(body, attributes, binding, limits) }
 }
 

@@ -23,12 +23,13 @@ import {
 import { itemsOf, membersOf } from './json-spans.ts'
 
 /** @throws PABAL_MESSAGE_INVALID */
-export const toJson = ({ attributes, data }: CloudEvent): string => {
-  checkAttributes(attributes)
+export const toJson = (event: CloudEvent): string => {
+  const { attributes, data } = event
+  checkAttributes(event)
   const members = [...attributes].map(([name, value]) => `"${name}":${JSON.stringify(value)}`)
   if (data instanceof Uint8Array) members.push(`"data_base64":"${base64Of(data)}"`)
   else if (data !== undefined && isJsonType(attributes.get('datacontenttype'))) {
-    checkEmbeddable(data, attributes)
+    if (!event.ours) checkEmbeddable(data, attributes)
     members.push(`"data":${data}`)
   } else if (data !== undefined) members.push(`"data":${JSON.stringify(data)}`)
   return `{${members.join(',')}}`
@@ -112,7 +113,7 @@ const eventOf = (text: string, limits: MessageLimits): CloudEvent => {
       if (attribute !== undefined) attributes.set(name, attribute)
     }
   }
-  checkAttributes(attributes)
+  checkAttributes({ attributes })
   return { attributes, data: dataOf(attributes, data, limits) }
 }
 

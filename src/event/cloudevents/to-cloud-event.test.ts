@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
+import { kafka } from './binding.ts'
+import { toMessage } from './message.ts'
 import { toJson } from './structured.ts'
 import { toCloudEvent, toCloudEventText } from './to-cloud-event.ts'
 import { definePublicEvent } from '../definition.ts'
@@ -110,4 +112,14 @@ test('CE-7: any payload text is copied, never parsed and written again', () => {
       expect(toCloudEventText(event({ data })).endsWith(`,"data":${data}}`)).toBe(true)
     }),
   )
+})
+
+test('CE-1 CE-7: of an event of ours the key is looked at still, its payload is not', () => {
+  const ours = { ours: true } as const
+  const invalid = expect.objectContaining({ code: 'PABAL_MESSAGE_INVALID' })
+  expect(toJson(toCloudEvent(event({ data: '{"a":1.10}' }), ours))).toContain('"data":{"a":1.10}')
+  expect(() => toJson(toCloudEvent(event({ key: 'order\u0000' }), ours))).toThrow(invalid)
+  expect(() => toMessage(toCloudEvent(event({ key: 'order\u0000' }), ours), kafka, 'binary')).toThrow(invalid)
+  // Which is why what was received is none of ours.
+  expect(() => toJson(toCloudEvent(event({ data: '1,"id":"forged"' })))).toThrow(invalid)
 })

@@ -18,6 +18,8 @@ export interface CloudEventOptions {
   readonly place?: StreamPlace | undefined
   /** Metadata stays inside of the context unless somebody says otherwise: attributes get logged on their way (CE-6). Default false. */
   readonly withMetadata?: boolean | undefined
+  /** It was published here, so its payload is a text of our own codec; one that was received may hold anything. Default false. */
+  readonly ours?: boolean | undefined
 }
 
 const sourcePrefix = 'urn:pabal:'
@@ -33,7 +35,7 @@ export const contextOf = (source: string): string | undefined =>
  * sequence, `previousversion` that of the event before it of its key on this stream. Both are texts: a CloudEvents Integer ends
  * at 2^31 - 1, sequences do not. What the event's definition declares for filters goes under its own names.
  */
-export const toCloudEvent = (event: EventRecord, { place, withMetadata }: CloudEventOptions = {}): CloudEvent => {
+export const toCloudEvent = (event: EventRecord, { place, withMetadata, ours }: CloudEventOptions = {}): CloudEvent => {
   const attributes: readonly (readonly [name: string, value: AttributeValue | undefined])[] = [
     ['specversion', '1.0'],
     ['id', event.id],
@@ -57,7 +59,7 @@ export const toCloudEvent = (event: EventRecord, { place, withMetadata }: CloudE
     ['metadata', withMetadata && event.metadataText !== null ? asAttribute(event.metadataText) : undefined],
   ]
   const set = attributes.filter((pair): pair is [string, AttributeValue] => pair[1] !== undefined)
-  return { attributes: new Map(set), data: event.text }
+  return { attributes: new Map(set), data: event.text, ...(ours ? { ours } : {}) }
 }
 
 /** Structured JSON text. The payload's text is copied, not parsed and written again, so that it stays exact. */

@@ -13,7 +13,7 @@ import { incomingOf, type Read } from './record.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
 /** Records that are handed over at once. */
-const batchMax = 500
+const batchMax = 1_000
 /** Until something that failed is tried again, doubled with each failure, and between later tries. */
 const retryFirstMs = 100
 const retryMaxMs = 5_000

@@ -20,7 +20,7 @@ export interface NatsOptions<C extends NatsConnection = NatsConnection> extends 
    * Another process takes its turn after twice that. Of consumers that are created. Default 10 seconds, at least 1.
    */
   readonly ackWait?: Duration
-  /** Messages that are received at a time, 1 to 1,000. Default 256. */
+  /** Messages that are received at a time, 1 to 1,000, all of which are in memory at once. Default 1,000. */
   readonly batch?: number
   /** How long a publish waits for the broker's confirmation. Default 5 seconds. */
   readonly publishTimeout?: Duration
@@ -46,7 +46,7 @@ export const defaults = {
   keep: '14 days',
   replicas: 1,
   ackWait: '10 seconds',
-  batch: 256,
+  batch: 1_000,
   publishTimeout: '5 seconds',
   messageBytes: 1_048_576,
 } as const

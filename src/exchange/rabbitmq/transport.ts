@@ -26,13 +26,13 @@ export interface RabbitTransportOptions {
   readonly subscribers?: Readonly<Record<string, readonly string[]>>
   /** Bytes of one message, attributes included; the broker's own limit (`max_message_size`) is not asked. Default 1,048,576. */
   readonly messageBytes?: number
-  /** Messages that a subscriber has in hand, 1 to 2,000; half of them are the largest batch. Default 500. */
+  /** Messages that a subscriber has in hand, 1 to 2,000; half of them are the largest batch, and all are in memory at once. Default 2,000. */
   readonly prefetch?: number
   /** Milliseconds for each answer of the broker, at least 100; without one the connection is given up. Default 10,000. */
   readonly timeoutMs?: number
 }
 
-const defaults = { messageBytes: 1_048_576, prefetch: 500, timeoutMs: 10_000 } as const
+const defaults = { messageBytes: 1_048_576, prefetch: 2_000, timeoutMs: 10_000 } as const
 
 /**
  * Order holds for each key from the publisher to the subscriber. After a connection was lost, messages may come again, and those

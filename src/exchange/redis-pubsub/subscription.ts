@@ -10,7 +10,7 @@ const retryFirstMs = 50
 const retryMaxMs = 2_000
 /** Between two questions whether the connection is well: a subscriber that hears nothing could be deaf. */
 const pingEveryMs = 5_000
-const perBatch = 200
+const perBatch = 1_000
 /** Messages that wait for a subscriber that is slower than its producers; what comes beyond is lost. */
 const heardMax = 10_000
 

@@ -33,7 +33,7 @@ export interface RedisStreamsOptions {
   readonly leaseMs?: number
   /** Milliseconds for an answer; then the connection is given up. Default 10,000. */
   readonly timeoutMs?: number
-  /** Events of one batch. Default 200, at most 1,000. */
+  /** Events of one batch, all of which are in memory at once. Default 1,000, the most. */
   readonly batch?: number
 }
 
@@ -48,7 +48,7 @@ const defaults: Settled = {
   trimEveryMs: 60_000,
   leaseMs: 10_000,
   timeoutMs: 10_000,
-  batch: 200,
+  batch: 1_000,
 }
 
 /** What each number must be; NaN is none of it. */
