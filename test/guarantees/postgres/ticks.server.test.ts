@@ -24,6 +24,15 @@ const append = async ({ database, log }: Process, event: Parameters<Process['log
   await database.transaction((session) => log.append(session, [event]))
 }
 
+/** Whoever is woken under it comes late. */
+const drowsy = {
+  ...systemEnvironment,
+  sleep: async (ms: number, signal?: AbortSignal) => {
+    await systemEnvironment.sleep(ms, signal)
+    await sleep(50)
+  },
+}
+
 /** Ticks as fast as it can, on keys of its own, until it is killed. */
 const restless = `
   import { Pool } from 'pg'
@@ -147,5 +156,17 @@ describe.skipIf(missing)(titled('a tick', missing), () => {
       expect.stringContaining('(pabal:frozen)'),
     ])
     await elsewhere.query('COMMIT')
+  })
+
+  test('comes with the end of a process for what it committed last: there may be nobody else', async () => {
+    const database = await testDatabase()
+    const process_ = await openProcess(database, { environment: drowsy })
+    const orders = await ordersOf(2)
+    await append(process_, orders.event())
+    await process_.database.sequence()
+    await append(process_, orders.event())
+    await process_.database.close()
+    const [last] = await database.sql('SELECT head::integer FROM pabal_ordering.sequencer ORDER BY n DESC LIMIT 1')
+    expect(last).toEqual({ head: 2 })
   })
 })
