@@ -27,7 +27,7 @@ export interface DurableOptions<E, U, M> {
   readonly within?:
     | Duration
     | { readonly time: Duration; readonly onLate?: (event: EnvelopeOf<E, M>, unit: U) => Awaitable<unknown> }
-  /** Events per transaction (database effects) or in flight (external). Default 500, external 100. */
+  /** Events per transaction (database effects) or in flight (external). Default 1,000, external 100. */
   readonly batch?: number
   /** How many processes may share the work, fixed at the first start. Default: the store's. */
   readonly lanes?: number
@@ -211,7 +211,7 @@ export const specOf = (
     startAt: options.startAt,
     withinMs: time === undefined ? undefined : durationMs(time, `${what}: within`),
     onLate: run.onLate,
-    batch: positive(options.batch ?? (effects === 'external' ? 100 : 500), `${what}: batch`),
+    batch: positive(options.batch ?? (effects === 'external' ? 100 : 1_000), `${what}: batch`),
     lanes: options.lanes === undefined ? undefined : positive(options.lanes, `${what}: lanes`),
     concurrency: positive(options.concurrency ?? 16, `${what}: concurrency`),
     timeoutMs: durationMs(options.timeout ?? 30_000, `${what}: timeout`),

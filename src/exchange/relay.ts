@@ -13,7 +13,7 @@ import { channelOf, publicStream } from './exchange.ts'
 import type { OpenTransport, Outgoing } from './transport.ts'
 
 /** Events of one publish, and of one move of the cursor. */
-const batch = 500
+const batch = 1_000
 
 export const relayName = (transport: string, stream: string): string =>
   stream === publicStream ? `relay-${transport}` : `relay-${transport}-${stream}`

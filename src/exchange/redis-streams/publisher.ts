@@ -8,7 +8,7 @@ import { unreachable } from './failure.ts'
 import { type Sendable, sendable } from './sendable.ts'
 
 /** Of one transaction, during which the server does nothing else. */
-const perTransaction = 500
+const perTransaction = 1_000
 const transactionBytes = 4_194_304
 
 export interface PublisherParts {
