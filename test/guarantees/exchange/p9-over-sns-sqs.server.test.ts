@@ -11,7 +11,7 @@ import { exchangeWorld, ordering, placeAll, wholesale, wholeWorld } from './worl
 
 const missing = missingSnsSqs()
 
-describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
+describe.skipIf(missing).each([true, false])(titled('over SNS and SQS (fifo: %s)', missing), (fifo) => {
   let broker: Broker
   beforeAll(async () => {
     broker = await startSnsSqs()
@@ -24,7 +24,7 @@ describe.skipIf(missing)(titled('over SNS and SQS', missing), () => {
     onTestFinished(() => clients[Symbol.dispose]())
     const { sns, sqs } = clients
     const subscriptions = async () => (await sns.listSubscriptions({})).Subscriptions?.length ?? 0
-    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, waitMs: 1_000, ...options }))
+    const world = await exchangeWorld(snsSqsTransport({ sns, sqs, fifo, waitMs: 1_000, ...options }))
     const before = await subscriptions()
     const consumers = [world.consumer('shipping'), world.consumer('reporting'), world.consumer('notification')]
     await Promise.all(consumers.map((app) => app.start()))
