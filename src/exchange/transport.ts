@@ -82,6 +82,17 @@ export interface Incoming {
 /** What the receiver says of a message: it has it, or it is of no use to anyone. Either way it is not wanted again. */
 export type Taken = { readonly refused: Error } | undefined
 
+/** What a subscriber has refused, as its broker keeps it. */
+export interface Refused {
+  /** Names it among those of its subscriber, as long as it is there. */
+  readonly id: string
+  /** Undefined: the broker itself has set it aside, after many deliveries. */
+  readonly reason: string | undefined
+  readonly incoming: Incoming
+  /** As it came; null: it had none. */
+  readonly body: string | Uint8Array | null
+}
+
 /**
  * Takes a batch. When it rejects, none of it was taken, and the transport delivers all of it again after a while. It is called
  * again only when the last call has ended.
@@ -102,6 +113,17 @@ export interface OpenTransport extends AsyncDisposable {
    * is enough for it.
    */
   receive(channel: Channel, subscriber: string, take: Take, selection?: Selection): Promise<Receiving>
+  /**
+   * Shows what a subscriber has refused and the broker keeps, the oldest first, `limit` at most, one after the other. What `judge`
+   * answers true for goes; the rest stays, in its order. When that rejects, so does this, and what was not judged stays. Somebody else who
+   * is at it may have some of it in hand. Absent: nothing is kept.
+   */
+  refused?(
+    channel: Channel,
+    subscriber: string,
+    limit: number,
+    judge: (refused: Refused) => Promise<boolean>,
+  ): Promise<void>
   /** What has to stand on the broker, in the order of making. Absent: nothing has to. */
   resources?(needs: Needs): readonly Resource[]
 }

@@ -3,6 +3,7 @@
  * them as far as its traits allow, loses acknowledgements, accepts half of a batch, and loses messages where it may.
  */
 
+import { randomUUID } from 'node:crypto'
 import type { Environment } from '../core/environment.ts'
 import type { Attributes } from '../event/cloudevents/cloud-event.ts'
 import { kafka, nats } from '../event/cloudevents/binding.ts'
@@ -15,6 +16,7 @@ import {
   type Outgoing,
   type Published,
   type Receiving,
+  type Refused,
   type Selection,
   type Take,
   tooLarge,
@@ -73,6 +75,8 @@ interface Held {
 /** Messages of one subscriber, shared by its processes. */
 class Queue {
   readonly messages: Held[] = []
+  /** With the reason. */
+  refused: (Refused & { readonly reason: string })[] = []
   /** Undefined: all is wanted. It is of effect for what comes from now on. */
   selection: Selection | undefined
   #wake: (() => void) | undefined
@@ -80,6 +84,15 @@ class Queue {
   add(messages: readonly Held[]): void {
     this.messages.push(...messages.filter(({ attributes }) => isWanted(attributes, this.selection)))
     this.#wake?.()
+  }
+
+  refuse(held: Held, { message: reason }: Error): void {
+    this.refused.push({ id: randomUUID(), reason, incoming: incoming(held), body: held.message.body })
+  }
+
+  async judge(limit: number, judge: (refused: Refused) => Promise<boolean>): Promise<void> {
+    for (const refused of this.refused.slice(0, limit))
+      if (await judge(refused)) this.refused = this.refused.filter((other) => other !== refused)
   }
 
   /** Resolves when something is there, or after a while. */
@@ -155,6 +168,12 @@ export class NastyBroker {
           const queue = this.#queue(channel, subscriber, this.#selects ? selection : undefined)
           return this.#receive({ channel, subscriber, queue, take }, options)
         },
+        ...(this.#traits.delivery === 'at-most-once'
+          ? {}
+          : {
+              refused: (channel, subscriber, limit, judge) =>
+                this.#queues.get(channel.context)?.get(subscriber)?.judge(limit, judge) ?? Promise.resolve(),
+            }),
         [Symbol.asyncDispose]: async () => {},
       }),
     }
@@ -225,7 +244,8 @@ export class NastyBroker {
         if (batch.length === 0) continue
         let again = this.#chance(this.#faults.lostAcks)
         try {
-          await take(batch.map((held) => incoming(held)))
+          const taken = await take(batch.map((held) => incoming(held)))
+          for (const [at, answer] of taken.entries()) if (answer !== undefined) queue.refuse(batch[at]!, answer.refused)
         } catch (error) {
           warn(`what '${subscriber}' receives from '${channel.context}' could not be taken`, error)
           again = true

@@ -376,6 +376,52 @@ export const transportContract: readonly TransportRule[] = [
   }),
 
   rule(
+    'what was refused is kept with its reason, the oldest first, until it is told to go',
+    async ({ open, channel, under }) => {
+      const [producer, consumer, looking] = [await open(), await open(), await open()]
+      const { delivery, ordered, subscribers = 'many' } = under.transport().traits
+      const keeps = delivery === 'at-least-once' && subscribers !== 'none'
+      assert.equal(looking.refused !== undefined, keeps, 'whoever delivers at least once keeps what was refused')
+      if (!keeps) return
+      const refuses = ({ attributes }: CloudEvent) => attributes.get('subject') === 'b'
+      const { subscriber } = await subscribe(consumer, channel, 'shipping', new Subscriber(refuses))
+      const sent = [...messages('a', 1, 1), ...messages('b', 1, 3), ...messages('a', 2, 2)]
+      for (const each of sent) await publishAll(producer, channel, [each])
+      const [first, second, third] = messages('b', 1, 3).map(({ event }) => event.data)
+      await until('all have come', () => new Set(subscriber.ids).size === sent.length)
+      // Twice, where it was delivered twice.
+      const look = async (goes: (n: number) => boolean = () => false): Promise<string[]> => {
+        const found: string[] = []
+        await looking.refused!(channel, 'shipping', 100, async ({ id, reason, incoming, body }) => {
+          assert.ok(id.length > 0)
+          assert.match(reason ?? '', /of no use|Error/)
+          assert.ok(body !== null && body.length > 0)
+          const text = String(incoming.decode(defaultLimits).data)
+          found.push(text)
+          return goes([first, second, third].indexOf(text))
+        })
+        const distinct = found.filter((text, n) => found.indexOf(text) === n)
+        return ordered ? distinct : distinct.toSorted()
+      }
+      for (const endMs = Date.now() + waitMs; (await look()).length < 3; await setTimeout(50))
+        assert.ok(Date.now() < endMs, `after ${waitMs} ms not all that was refused is kept`)
+      assert.deepEqual(await look(), [first, second, third])
+      await look((n) => n === 0)
+      assert.deepEqual(await look(), [second, third])
+      await assert.rejects(
+        looking.refused!(channel, 'shipping', 1, async () => {
+          throw new Error('not now')
+        }),
+      )
+      let seen = 0
+      await looking.refused!(channel, 'shipping', 1, async () => ++seen < 0)
+      assert.equal(seen, 1)
+      await look(() => true)
+      assert.deepEqual(await look(), [])
+    },
+  ),
+
+  rule(
     'a broker that crashes and comes back keeps what was published, and everybody goes on',
     async ({ open, channel, under }) => {
       if (under.crash === undefined || under.transport().traits.delivery === 'at-most-once') return

@@ -60,6 +60,7 @@ const checked = (transport: Transport, { payloads, above }: ClaimCheckOptions): 
       const { limits = defaultLimits } = options
       const open = await transport.open(options)
       const resources = open.resources?.bind(open)
+      const refused = open.refused?.bind(open)
       return {
         publish: async (channel, messages, signal) =>
           publishLight(open, { payloads, bytes, channel, messages, signal }),
@@ -68,6 +69,14 @@ const checked = (transport: Transport, { payloads, above }: ClaimCheckOptions): 
             take(await someAtATime(batch, (incoming) => fetched(incoming, payloads, limits)))
           return open.receive(channel, subscriber, whole, selection)
         },
+        ...(refused === undefined
+          ? {}
+          : {
+              refused: (channel, subscriber, limit, judge) =>
+                refused(channel, subscriber, limit, async (each) =>
+                  judge({ ...each, incoming: await fetched(each.incoming, payloads, limits) }),
+                ),
+            }),
         ...(resources === undefined ? {} : { resources }),
         [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),
       }

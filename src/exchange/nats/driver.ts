@@ -61,11 +61,23 @@ export interface JetStreamMessage {
   working(): void
 }
 
+export interface StoredMessage {
+  readonly data: Uint8Array
+  readonly header: MessageHeaders
+  readonly seq: number
+}
+
 export interface JetStreamManager {
   readonly streams: {
     info(stream: string): Promise<StreamInfo>
     add(config: StreamConfig): Promise<unknown>
     delete(stream: string): Promise<unknown>
+    /** The first of that subject at `seq` or behind it; null, or an error, where there is none. */
+    getMessage(
+      stream: string,
+      query: { readonly seq: number; readonly next_by_subj: string },
+    ): Promise<StoredMessage | null>
+    deleteMessage(stream: string, seq: number, erase: boolean): Promise<boolean>
   }
   readonly consumers: {
     info(stream: string, consumer: string): Promise<{ readonly config: FoundConsumer }>

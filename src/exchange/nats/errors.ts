@@ -10,7 +10,13 @@ interface ClientError {
   readonly cause?: unknown
 }
 
-const api = { consumerNotFound: 10014, streamNotFound: 10059, streamNameTaken: 10058, unavailable: 10008 } as const
+const api = {
+  consumerNotFound: 10014,
+  messageNotFound: 10037,
+  streamNotFound: 10059,
+  streamNameTaken: 10058,
+  unavailable: 10008,
+} as const
 
 const chainOf = (error: unknown): readonly ClientError[] => {
   const chain: ClientError[] = []
@@ -22,6 +28,7 @@ const isCode = (error: unknown, ...codes: readonly number[]): boolean =>
   chainOf(error).some(({ code }) => codes.includes(code as number))
 
 export const isNotFound = (error: unknown): boolean => isCode(error, api.consumerNotFound, api.streamNotFound)
+export const isNoMessage = (error: unknown): boolean => isCode(error, api.messageNotFound)
 export const isNameTaken = (error: unknown): boolean => isCode(error, api.streamNameTaken)
 export const isTimeout = (error: unknown): boolean => chainOf(error).some(({ name }) => name === 'TimeoutError')
 /** More than the server carries: the client does not send it. */

@@ -5,13 +5,11 @@
  */
 
 import { backoffMs } from '../../core/environment.ts'
-import { PabalError } from '../../core/errors.ts'
-import { nats } from '../../event/cloudevents/binding.ts'
-import { fromMessage } from '../../event/cloudevents/message.ts'
-import type { Channel, Incoming, Receiving, Take, TransportOptions } from '../transport.ts'
+import type { Channel, Receiving, Take, TransportOptions } from '../transport.ts'
 import type { Fetched, JetStreamMessage, MessageHeaders, PullConsumer } from './driver.ts'
 import { asPabalError } from './errors.ts'
 import { type Connected, type Link, unlessAborted, within } from './link.ts'
+import { incoming } from './message.ts'
 import type { ChannelNames, SubscriberNames } from './names.ts'
 import { type Arrangement, provideSubscriber } from './provision.ts'
 import type { Settings } from './options.ts'
@@ -227,22 +225,5 @@ export class Reception implements Receiving {
     for (const message of held) message.nak()
     turn.giveBack()
     await connected.settled()
-  }
-}
-
-const incoming = (message: JetStreamMessage): Incoming => ({
-  decode: (limits) => {
-    const decoded = fromMessage({ headers: headersOf(message), body: message.data }, nats, limits)
-    if (decoded.mode === 'batch') throw new PabalError('PABAL_MESSAGE_INVALID', 'NATS has no batches')
-    return decoded.event
-  },
-})
-
-/** The client reads them only now, and may find that they are none. */
-const headersOf = (message: JetStreamMessage): MessageHeaders | Record<string, never> => {
-  try {
-    return message.headers ?? {}
-  } catch (error) {
-    throw new PabalError('PABAL_MESSAGE_INVALID', 'its headers cannot be read', { cause: error })
   }
 }

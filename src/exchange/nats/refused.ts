@@ -1,11 +1,13 @@
-/** Keeps a copy of what a subscriber has refused, with the reason, in a stream that people look into. */
+/** What a subscriber has refused: a stream of copies, each with the reason. */
 
 import { isPabalError } from '../../core/errors.ts'
-import { percentEncode } from '../../event/cloudevents/percent.ts'
-import type { JetStreamMessage, MessageHeaders } from './driver.ts'
-import { asPabalError, isTooMuch } from './errors.ts'
+import { percentDecode, percentEncode } from '../../event/cloudevents/percent.ts'
+import type { OpenTransport, Refused } from '../transport.ts'
+import type { JetStreamManager, JetStreamMessage, MessageHeaders, StoredMessage } from './driver.ts'
+import { asPabalError, isNoMessage, isTooMuch } from './errors.ts'
 import type { Connected } from './link.ts'
 import type { ChannelNames, SubscriberNames } from './names.ts'
+import { incoming } from './message.ts'
 
 export interface RefusedPlace {
   readonly connected: Connected
@@ -62,4 +64,34 @@ const originalOf = (message: JetStreamMessage): readonly (readonly [string, stri
   } catch {
     return []
   }
+}
+
+/** Shows what is kept, the oldest first; what `judge` answers true for is deleted. */
+export const judgeRefused = async (
+  manager: JetStreamManager,
+  { stream, subject }: SubscriberNames['refused'],
+  limit: number,
+  judge: Parameters<NonNullable<OpenTransport['refused']>>[3],
+): Promise<void> => {
+  const asked = <T>(answer: Promise<T>): Promise<T> =>
+    answer.catch((error: unknown) => {
+      throw asPabalError(error, `looking at what was refused in ${stream}`)
+    })
+  for (let seq = 1, shown = 0; shown < limit; shown++) {
+    const kept = await asked(
+      manager.streams.getMessage(stream, { seq, next_by_subj: subject }).catch((error: unknown) => {
+        if (!isNoMessage(error)) throw error
+        return null
+      }),
+    )
+    if (kept === null) return
+    if (await judge(refusedOf(kept))) await asked(manager.streams.deleteMessage(stream, kept.seq, false))
+    seq = kept.seq + 1
+  }
+}
+
+const refusedOf = ({ seq, header: headers, data }: StoredMessage): Refused => {
+  const own = new Map([...headers].map(([name, [value = '']]) => [name.toLowerCase(), value]))
+  const said = ['pabal-refused', 'pabal-refused-reason'].map((name) => percentDecode(own.get(name) ?? '', name))
+  return { id: String(seq), reason: said.join(': '), incoming: incoming({ data, headers }), body: data }
 }

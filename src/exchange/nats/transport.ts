@@ -21,6 +21,7 @@ import type { Settings } from './options.ts'
 import { provideChannel, resourcesOf } from './provision.ts'
 import { publishBatch } from './publishing.ts'
 import { Reception } from './receiving.ts'
+import { judgeRefused } from './refused.ts'
 
 export const natsTransport = (client: NatsClient, settings: Settings): Transport => {
   const { messageBytes } = settings
@@ -96,6 +97,14 @@ class OpenNats implements OpenTransport {
     this.#provided.set(stream, providing)
     providing.catch(() => this.#provided.delete(stream))
     return providing
+  }
+
+  async refused(
+    ...[channel, subscriber, limit, judge]: Parameters<NonNullable<OpenTransport['refused']>>
+  ): Promise<void> {
+    const { link, settings } = this.#parts
+    const { manager } = await link.live()
+    await judgeRefused(manager, subscriberNames(settings.prefix, channel, subscriber).refused, limit, judge)
   }
 
   resources(needs: Needs): readonly Resource[] {

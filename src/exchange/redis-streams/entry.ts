@@ -30,6 +30,10 @@ export const incoming = (fields: Fields): Incoming => ({
   },
 })
 
+/** The event in JSON, or the data; null where neither is there. */
+export const bodyOf = (fields: Fields): Buffer | null =>
+  valueOf(fields, eventField) ?? valueOf(fields, dataField) ?? null
+
 const valueOf = (fields: Fields, name: string): Buffer | undefined => {
   for (let at = 0; at + 1 < fields.length && at < 2 * fieldsMax; at += 2)
     if (fields[at]!.length === name.length && fields[at]!.toString('latin1') === name) return fields[at + 1]

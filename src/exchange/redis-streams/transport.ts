@@ -9,6 +9,7 @@ import { channelNames, subscriberNames } from './names.ts'
 import { resourcesOf } from './provision.ts'
 import { publish } from './publisher.ts'
 import { Reader } from './reader.ts'
+import { judgeRefused } from './refused.ts'
 import { survey } from './survey.ts'
 
 export interface RedisStreamsOptions {
@@ -154,6 +155,9 @@ class OpenRedisStreams implements OpenTransport {
       },
     }
   }
+
+  readonly refused: NonNullable<OpenTransport['refused']> = ({ context }, subscriber, limit, judge) =>
+    judgeRefused(this.#connection, subscriberNames(this.#options.prefix, context, subscriber), limit, judge)
 
   readonly resources: NonNullable<OpenTransport['resources']> = (needs) =>
     resourcesOf(this.#connection, this.#options.prefix, needs)
