@@ -53,7 +53,7 @@ describe.each(Object.entries(brokers) as [TransportName, Over][])('from a foreig
 
     test.each([
       ['named by pabal', ofPabal],
-      ['of its own, where pabal makes nothing', own],
+      ['of its own, of which pabal makes nothing,', own],
     ])('over a channel %s nothing is lost, doubled or out of order', { timeout: 2 * withinMs }, async (_, channel) => {
       const broker = await over.start()
       onTestFinished(() => broker[Symbol.asyncDispose]())
