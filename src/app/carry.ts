@@ -6,6 +6,7 @@ import type { Publication } from '../event/publication.ts'
 import { checkCarriable } from '../exchange/carriable.ts'
 import { Carrier, type Reception } from '../exchange/carrier.ts'
 import type { Carried } from '../exchange/exchange.ts'
+import { sourcesBeside } from '../exchange/foreign.ts'
 import { ForeignReceiver } from '../exchange/foreign-receiver.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
 import { Receiver } from '../exchange/receiver.ts'
@@ -37,9 +38,9 @@ export const carry = (parts: Parts): Between => {
   const carriers: Carrier[] = []
   const subscriptions: Subscription[] = []
   for (const carried of composition.carried) {
-    const { transport, stream, from } = carried
+    const { stream, from } = carried
     const own = receptions.filter((reception) => reception.stream === stream && reception.source in from)
-    const carrier = new Carrier({ transport, receptions: own, environment, limits, warn })
+    const carrier = new Carrier({ carried, receptions: own, environment, limits, warn })
     carriers.push(carrier)
     for (const bound of composition.contexts) {
       subscriptions.push(...relayOf(bound, carried, carrier, parts))
@@ -104,8 +105,11 @@ const receptionsOf = (
           .flatMap(({ definitions }) => definitions.map(({ type }) => type)),
       )
       const producers = over.flatMap(({ foreign }) => foreign.get(source) ?? [])
-      if (producers.length > 0)
-        return { runtime, source, stream, receiver: new ForeignReceiver({ runtime, source, stream, producers, types }) }
+      if (producers.length > 0) {
+        const others = new Set(over.flatMap(({ foreign }) => sourcesBeside(foreign, source)))
+        const receiver = new ForeignReceiver({ runtime, source, stream, producers, others, types })
+        return { runtime, source, stream, receiver }
+      }
       const definitions = over.flatMap(({ from }) => from[source]!.filter(({ type }) => types.has(type)))
       const fromFirst = over.every((each) => each.fromFirst)
       const receiver = new Receiver({ runtime, source, stream, definitions, fromFirst })

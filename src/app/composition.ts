@@ -5,7 +5,7 @@ import type { CommandSpec, DurableSpec, HandlerSpec, ImmediateSpec } from '../co
 import { PabalError } from '../core/errors.ts'
 import type { Publication } from '../event/publication.ts'
 import { type EntryDefinition, isMessage, receiverOf } from '../event/definition.ts'
-import { type Carried, channelOf, type Exchange } from '../exchange/exchange.ts'
+import { type Carried, channelOf, type Exchange, receivedChannel } from '../exchange/exchange.ts'
 import { perKeyNames } from '../event/attributes.ts'
 import type { Needs, Selection } from '../exchange/transport.ts'
 import { selectionFor, type Want } from './selection.ts'
@@ -293,7 +293,7 @@ export const needsOf = (composition: Composition, carried: Carried): Needs => {
       .map((bound) => channelOf(nameOf(bound), stream)),
     receives: contexts.flatMap((bound) =>
       [...sourcesOf(bound)].map((source) => ({
-        channel: channelOf(source, stream),
+        channel: receivedChannel(carried, source),
         subscriber: nameOf(bound),
         selection: selectionOf(bound, { source, stream }, arrivals),
       })),

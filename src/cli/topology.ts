@@ -83,6 +83,7 @@ const stepLines = ({ paint }: Output, { transports, steps }: Topology): Painted[
     change: paint.careful('change'),
     drift: paint.careful('drift'),
     conflict: paint.bad('conflict'),
+    missing: paint.bad('missing'),
   }
   return table(
     ['action', ...over(transports, 'over'), 'kind', 'name', 'detail'].map((head) => ({ head })),

@@ -4,10 +4,10 @@ import type { ContextRuntime } from '../context/runtime.ts'
 import { backoffMs, type Environment } from '../core/environment.ts'
 import { describeError } from '../core/errors.ts'
 import type { MessageLimits } from '../event/cloudevents/body.ts'
-import { channelOf } from './exchange.ts'
+import { type Carried, receivedChannel } from './exchange.ts'
 import type { ForeignReceiver } from './foreign-receiver.ts'
 import type { Receiver } from './receiver.ts'
-import type { OpenTransport, Receiving, Selection, Transport } from './transport.ts'
+import type { OpenTransport, Receiving, Selection } from './transport.ts'
 
 /** What one context receives from another. */
 export interface Reception {
@@ -20,7 +20,7 @@ export interface Reception {
 }
 
 export interface CarrierParts {
-  readonly transport: Transport
+  readonly carried: Carried
   readonly receptions: readonly Reception[]
   readonly environment: Environment
   readonly limits: MessageLimits
@@ -41,8 +41,8 @@ export class Carrier {
   /** The transport, connected at its first use. */
   readonly opened = (): Promise<OpenTransport> => {
     if (this.#open === undefined) {
-      const { transport, environment, limits, warn } = this.#parts
-      const opening = transport.open({ environment, limits, warn })
+      const { carried, environment, limits, warn } = this.#parts
+      const opening = carried.transport.open({ environment, limits, warn })
       this.#open = opening
       opening.catch(() => {
         if (this.#open === opening) this.#open = undefined
@@ -60,12 +60,13 @@ export class Carrier {
     this.#running = receptions.map((reception) => this.#receive(reception, signal))
   }
 
-  async #receive({ source, stream, runtime, receiver, selection }: Reception, ended: AbortSignal): Promise<void> {
-    const { environment, warn } = this.#parts
+  async #receive({ source, runtime, receiver, selection }: Reception, ended: AbortSignal): Promise<void> {
+    const { carried, environment, warn } = this.#parts
+    const channel = receivedChannel(carried, source)
     for (let failures = 0, told = ''; !ended.aborted; )
       try {
         const open = await this.opened()
-        const receiving = await open.receive(channelOf(source, stream), runtime.name, receiver.take, selection)
+        const receiving = await open.receive(channel, runtime.name, receiver.take, selection)
         this.#receiving.push(receiving)
         return
       } catch (error) {

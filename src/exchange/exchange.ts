@@ -43,6 +43,12 @@ export const channelOf = (context: string, stream: string): Channel => ({
   context: stream === publicStream ? context : `${context}__${stream}`,
 })
 
+/** What is received of a context or a foreign producer over that transport. */
+export const receivedChannel = ({ stream, foreign }: Carried, source: string): Channel => {
+  const name = foreign.get(source)?.channel
+  return { ...channelOf(source, stream), ...(name === undefined ? {} : { name }) }
+}
+
 export interface CarriedOptions {
   /**
    * What comes from contexts that run elsewhere: `{ ordering: [OrderPlacedV1, SendSms] }`. The name is the producing context's, by
@@ -53,7 +59,7 @@ export interface CarriedOptions {
   /**
    * What comes from producers that are no contexts of pabal and send CloudEvents: `{ erp: { sources: ['urn:acme:erp'], events:
    * [InvoicedV1] } }`. The name is given here, stands for one producer for ever, and says what its channel is called, as a
-   * context's does. Each event, by its source and id, is handled once for as long as the own log keeps it, those of a key in the
+   * context's does, unless `channel` says it. Each event, by its source and id, is handled once for as long as the own log keeps it, those of a key in the
    * order in which the transport brings them. Nobody notices what is missing.
    */
   readonly foreign?: ForeignProducers | undefined
@@ -79,7 +85,7 @@ export const over = (
   transport: Transport,
   { from = {}, foreign: given = {}, origins = [], startAt = 'beginning', name = transport.name }: CarriedOptions = {},
 ): Exchange => {
-  const foreign = foreignProducers(given)
+  const foreign = foreignProducers(given, transport)
   for (const producer of foreign.keys())
     if (Object.hasOwn(from, producer))
       throw new PabalError('PABAL_COMPOSITION_INVALID', `'${producer}' is a context in \`from\`, and foreign`)

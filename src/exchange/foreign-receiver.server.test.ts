@@ -36,7 +36,14 @@ describe.skipIf(missing)(titled('on Postgres', missing), { timeout: 60_000 }, ()
       onTestFinished(() => app.stop())
       const runtime = (await app['~pabal'].open()).runtimes.get('billing')!
       const types = new Set([InvoicedV1.type])
-      return new ForeignReceiver({ runtime, source: 'erp', stream: publicStream, producers: [producer], types })
+      return new ForeignReceiver({
+        runtime,
+        source: 'erp',
+        stream: publicStream,
+        producers: [producer],
+        others: new Set(),
+        types,
+      })
     }
     const entries = () =>
       database.sql<{ key: string; sequence: number }>(

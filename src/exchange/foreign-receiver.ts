@@ -19,6 +19,8 @@ export interface ForeignReceiverParts extends Origination {
   readonly runtime: ContextRuntime
   /** What each of its transports says of the producer. */
   readonly producers: readonly ForeignProducer[]
+  /** Sources of other producers that send over the same channel: passed over. */
+  readonly others: ReadonlySet<string>
   /** Public types that handlers of this context want. */
   readonly types: ReadonlySet<string>
 }
@@ -43,11 +45,12 @@ export class ForeignReceiver {
 
   /** Undefined: nobody here wants it. */
   #read(incoming: Incoming): EventRecord | undefined {
-    const { runtime, producers, source: name } = this.#parts
+    const { runtime, producers, others, source: name } = this.#parts
     const { limits, environment } = runtime
     const event = receivedEvent(incoming.decode(limits))
     const { id, source, type, context, hopCount = 0 } = event
     const isTaken = producers.some(({ sources }) => sources === 'any' || sources.includes(source))
+    if (!isTaken && others.has(source)) return undefined
     // One of ours that has lost its place does not become foreign by that.
     if (!isTaken || context !== undefined)
       throw new PabalError(

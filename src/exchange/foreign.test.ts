@@ -1,7 +1,17 @@
 /** What comes from a foreign producer: once, in the order of the transport, under the key that the receiver gives it. */
 
+import type { SNS } from '@aws-sdk/client-sns'
+import type { SQS } from '@aws-sdk/client-sqs'
+import * as kafkaClient from '@platformatic/kafka'
+import { Redis } from 'ioredis'
 import { type CarriedOptions, createApp, definePublicEvent, over, routes } from 'pabal'
+import { kafka } from 'pabal/kafka'
+import { nats } from 'pabal/nats'
 import { operate, retryAll } from 'pabal/operate'
+import { rabbitmq } from 'pabal/rabbitmq'
+import { redisPubSub } from 'pabal/redis-pubsub'
+import { redisStreams } from 'pabal/redis-streams'
+import { snsSqs } from 'pabal/sns-sqs'
 import { sqlite } from 'pabal/sqlite'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -288,6 +298,89 @@ describe('an event of a foreign producer', () => {
   })
 })
 
+describe('two producers on one channel', () => {
+  const name = 'acme.events'
+  const other = 'urn:acme:crm'
+  const foreign = {
+    erp: { ...producer, channel: name },
+    crm: { ...producer, sources: [other], channel: name },
+  }
+
+  test('are told apart by their sources: each of their events is handled once, under its producer', async () => {
+    const here = await bench(nasty)
+    const sent = (from: string, n: number) => asJson(structured(invoice('a', n, { source: from, id: String(n) })))
+    for (let n = 1; n <= 20; n++)
+      for (const from of [source, other]) here.broker.inject({ ...channel, name }, '', sent(from, n))
+    const events: Told[] = []
+    await here.app({ carried: { foreign }, at: (event) => events.push(event) }).start()
+    const of = (from: string) => events.filter((event) => event.source === from).map(({ data }) => data.n)
+    await eventually('all are handled', () => here.handled()['a']?.length === 40)
+    for (const from of Object.keys(foreign)) expect([from, of(from)]).toEqual([from, whole(['a'], 20)['a']])
+    expect(here.watch.refused).toEqual(new Map())
+  })
+
+  test('refuse, each of them, what is of neither', async () => {
+    const here = await bench()
+    here.broker.inject({ ...channel, name }, '', asJson(structured(invoice('x', 1, { source: 'urn:acme:third' }))))
+    await here.app({ carried: { foreign } }).start()
+    await taken(here, 2)
+    expect([...here.watch.refused.keys()]).toEqual(['x-1'])
+  })
+})
+
+/** By name: an exchange in which a foreign producer has that channel, without a broker. */
+const naming: Readonly<Record<string, (named: string) => unknown>> = (() => {
+  const erp = (named: string) => ({ foreign: { erp: { ...producer, channel: named } } })
+  const connect = () => Promise.reject(new Error('nobody connects'))
+  const client = () => new Redis({ lazyConnect: true })
+  const aws = { sns: { publishBatch: connect }, sqs: { receiveMessage: connect } } as never as {
+    readonly sns: SNS
+    readonly sqs: SQS
+  }
+  return {
+    kafka: (of) => kafka({ client: kafkaClient, connection: { bootstrapBrokers: ['kafka:9092'] }, ...erp(of) }),
+    rabbitmq: (of) => rabbitmq({ connect, ...erp(of) }),
+    nats: (of) => nats({ connect, jetstream: connect as never, headers: connect as never, ...erp(of) }),
+    'redis-streams': (of) => redisStreams({ client, ...erp(of) }),
+    'redis-pubsub': (of) => redisPubSub({ client, ...erp(of) }),
+    'sns-sqs': (of) => snsSqs({ ...aws, ...erp(of) }),
+    'sns-sqs, standard': (of) => snsSqs({ ...aws, fifo: false, ...erp(of) }),
+  }
+})()
+
+describe('a channel of its own', () => {
+  test.each([
+    ['kafka', 'erp.orders.v1'],
+    ['rabbitmq', 'amq.topic'],
+    ['rabbitmq', 'Bestellungen (ERP) '.repeat(13)],
+    ['nats', 'ERP-orders'],
+    ['redis-streams', '{erp}:orders'],
+    ['redis-pubsub', 'erp/orders'],
+    ['sns-sqs', 'erp-orders.fifo'],
+    ['sns-sqs, standard', 'erp_orders'],
+  ])('over %s may be %s', (broker, name) => {
+    expect(() => naming[broker]!(name)).not.toThrow()
+  })
+
+  test.each([
+    ['kafka', 'erp orders', /249 letters/],
+    ['kafka', '..', /249 letters/],
+    ['kafka', 'x'.repeat(250), /249 letters/],
+    ['rabbitmq', '', /255 bytes/],
+    ['rabbitmq', '송'.repeat(86), /255 bytes/],
+    ['nats', 'erp.orders', /stream/],
+    ['nats', 'erp orders', /stream/],
+    ['redis-streams', '', /empty/],
+    ['redis-pubsub', '', /empty/],
+    ['sns-sqs', 'erp.orders.fifo', /256 letters/],
+    ['sns-sqs', 'erp-orders', /standard topic.*`fifo: false`/],
+    ['sns-sqs, standard', 'erp-orders.fifo', /FIFO topic.*order/],
+    ['sns-sqs, standard', 'x'.repeat(257), /256 letters/],
+  ])('over %s cannot be %j', (broker, name, reason) => {
+    expect(() => naming[broker]!(name)).toThrow(withCode('PABAL_COMPOSITION_INVALID', reason))
+  })
+})
+
 describe('an app is refused', () => {
   const broker = new NastyBroker({ random: seeded(1) })
   const composed =
@@ -321,6 +414,34 @@ describe('an app is refused', () => {
     ['one without sources', composed({ foreign: { erp: { ...producer, sources: [] } } }), /'erp' has no sources/],
     ['a source of ours', composed({ foreign: { erp: ours } }), /urn:pabal:ordering/],
     ['a context that runs here', composed({ foreign: { billing: producer } }), /'billing' runs here/],
+    [
+      'one of two on a channel that have a source in common',
+      composed({
+        foreign: {
+          erp: { ...producer, channel: 'acme' },
+          crm: { ...producer, sources: ['urn:acme:crm', source], channel: 'acme' },
+        },
+      }),
+      /'erp' and 'crm' have one channel, "acme"/,
+    ],
+    [
+      'one of two on a channel of which one takes any source',
+      composed({
+        foreign: { erp: { ...producer, channel: 'acme' }, crm: { ...producer, sources: 'any', channel: 'acme' } },
+      }),
+      /'erp' and 'crm' have one channel/,
+    ],
+    [
+      'one with a channel of its own where the transport reads none',
+      () =>
+        over(
+          { name: 'plain', traits: broker.transport.traits, open: (options) => broker.transport.open(options) },
+          {
+            foreign: { erp: { ...producer, channel: 'acme' } },
+          },
+        ),
+      /over plain the channel of the foreign producer 'erp' cannot be "acme": only channels that pabal names/,
+    ],
   ])('with a foreign producer that is %s', (_, app, message) => {
     expect(app).toThrow(withCode('PABAL_COMPOSITION_INVALID', message))
   })

@@ -15,6 +15,8 @@ export interface Resource {
   readonly make?: () => Promise<void>
   /** `make` finds out by itself what is there, more than a look may show: it is called without looking, and again each time. */
   readonly idempotent?: true
+  /** It is not pabal's: it has to be there, has no `make`, and no `remove`. */
+  readonly foreign?: true
   /** Absent: it is another context's. Who needs it makes it where it is missing, and leaves it there. */
   readonly remove?: () => Promise<void | 'in use'>
   /** What is lost with it. Absent: nothing. */

@@ -5,9 +5,9 @@ import type { Found, InUse, Resource } from './resource.ts'
 
 /**
  * `create`: it is missing. `change`: it lacks something. `drift`: it is otherwise than it would be made, and stays so. `conflict`:
- * nobody can work with it, and a person has to correct it.
+ * nobody can work with it, and a person has to correct it. `missing`: it is not there, and not pabal's to make.
  */
-export type Action = 'create' | 'change' | 'drift' | 'conflict'
+export type Action = 'create' | 'change' | 'drift' | 'conflict' | 'missing'
 
 export interface Step {
   readonly action: Action
@@ -16,7 +16,7 @@ export interface Step {
   readonly details: readonly string[]
 }
 
-/** `keep`: others use it, or it is another context's. */
+/** `keep`: others use it, or it is another context's or a foreign producer's. */
 export interface Removal {
   readonly action: 'remove' | 'keep'
   readonly kind: string
@@ -30,12 +30,18 @@ export interface Removal {
 export const planSteps = async (resources: readonly Resource[]): Promise<readonly Step[]> => {
   const steps: Step[] = []
   for (const resource of resources)
-    if (resource.make !== undefined) steps.push(...stepsOf(resource, await resource.look()))
+    if (resource.make !== undefined || resource.foreign === true)
+      steps.push(...stepsOf(resource, await resource.look()))
   return steps
 }
 
-const stepsOf = ({ kind, name, details: given = [] }: Resource, found: Found | undefined): readonly Step[] => {
-  if (found === undefined) return [{ action: 'create', kind, name, details: given }]
+const stepsOf = ({ kind, name, foreign, details: given = [] }: Resource, found: Found | undefined): readonly Step[] => {
+  if (found === undefined)
+    return [
+      foreign === true
+        ? { action: 'missing', kind, name, details: ["not pabal's to make"] }
+        : { action: 'create', kind, name, details: given },
+    ]
   const { unfit = [], lacks = [], differs = [] } = found
   const steps: readonly Step[] = [
     { action: 'conflict', kind, name, details: unfit },
@@ -46,14 +52,16 @@ const stepsOf = ({ kind, name, details: given = [] }: Resource, found: Found | u
 }
 
 const isMade = ({ action }: Step): boolean => action === 'create' || action === 'change'
+const isForAPerson = ({ action }: Step): boolean => action === 'conflict' || action === 'missing'
 
 /**
- * Makes what is missing and what is lacking; the steps that it took. With a conflict it makes nothing.
- * @throws PABAL_TRANSPORT_INVALID naming every conflict
+ * Makes what is missing and what is lacking; the steps that it took. With a conflict, or something missing that is not pabal's, it
+ * makes nothing.
+ * @throws PABAL_TRANSPORT_INVALID naming all of those
  */
 export const applySteps = async (broker: string, resources: readonly Resource[]): Promise<readonly Step[]> => {
   const steps = await planSteps(resources)
-  refuse(broker, steps, ({ action }) => action === 'conflict')
+  refuse(broker, steps, isForAPerson)
   await provide(broker, resources, true)
   return steps.filter(isMade)
 }
@@ -70,7 +78,7 @@ export const provide = async (broker: string, resources: readonly Resource[], pr
 const complete = async (broker: string, resource: Resource): Promise<void> => {
   if (resource.idempotent !== true) {
     const steps = await planSteps([resource])
-    refuse(broker, steps, ({ action }) => action === 'conflict')
+    refuse(broker, steps, isForAPerson)
     if (!steps.some(isMade)) return
   }
   await resource.make?.()
@@ -85,7 +93,8 @@ const refuse = (broker: string, steps: readonly Step[], isWrong: (step: Step) =>
 
 const described = ({ action, kind, name, details }: Step): string => {
   const detail = details.join(', ')
-  if (action === 'create') return `the ${kind} ${name} is missing${detail === '' ? '' : ` (${detail})`}`
+  if (action === 'create' || action === 'missing')
+    return `the ${kind} ${name} is missing${detail === '' ? '' : ` (${detail})`}`
   return `the ${kind} ${name} ${action === 'change' ? 'lacks ' : ''}${detail}`
 }
 
@@ -126,7 +135,8 @@ const removable = async (resources: readonly Resource[]) => {
 
 const removalOf = (resource: Resource, { messages = 0, users = [], unless }: InUse): Removal => {
   const of = { kind: resource.kind, name: resource.name, messages }
-  if (resource.remove === undefined) return { ...of, action: 'keep', details: ["another context's"] }
+  if (resource.remove === undefined)
+    return { ...of, action: 'keep', details: [resource.foreign === true ? "not pabal's" : "another context's"] }
   if (users.length > 0) return { ...of, action: 'keep', details: [`used by ${users.join(', ')}`] }
   return { ...of, action: 'remove', details: unless === undefined ? [] : [`unless ${unless}`] }
 }

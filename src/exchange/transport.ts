@@ -29,6 +29,11 @@ export interface Traits {
 /** What one context publishes and sends: what its relay writes, and those who subscribe read. */
 export interface Channel {
   readonly context: string
+  /**
+   * What it is called on the broker, exactly, where it is a foreign producer's own: it is read, and neither made, changed nor
+   * removed. What is pabal's beside it (queue, group, what was refused) is named after `context`. Absent: it is pabal's, and so named.
+   */
+  readonly name?: string
 }
 
 /**
@@ -143,6 +148,11 @@ export interface Transport {
   readonly traits: Traits
   /** Bytes of an event as a message, where they are not those of its JSON; pure. Asked when a large event is raised. */
   readonly bytesOf?: (event: CloudEvent) => number
+  /**
+   * Why no channel on this broker can have that name (`Channel`); undefined: it can. Pure. Absent: only channels are read that
+   * pabal names.
+   */
+  readonly faultInName?: (name: string) => string | undefined
   open(options: TransportOptions): Promise<OpenTransport>
   /** The same resources for Terraform, without a look at the broker. Absent: they are made by `pabal topology apply` only. */
   terraform?(needs: Needs): Terraform

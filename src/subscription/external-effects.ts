@@ -4,7 +4,7 @@
  */
 
 import type { Scope } from '../context/scope.ts'
-import { describeError, PabalError } from '../core/errors.ts'
+import { describeError, isPabalError, PabalError } from '../core/errors.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Place } from '../store/store.ts'
 import { type Admission, Admissions, runWith } from './admission.ts'
@@ -105,8 +105,10 @@ const runBatch = async (
     const given = await inTime(parts, sound[0]!, signal, (bounded) =>
       handleBatch!(sound, { signal: bounded, incarnation: share.incarnation }),
     ).catch((error: unknown) => {
+      if (isPabalError(error) && error.code === 'PABAL_HANDLER_TIMEOUT') parts.batchSize.tooMany(sound.length)
       throw new NothingKnown(error)
     })
+    parts.batchSize.done(sound.length)
     for (const [index, event] of sound.entries()) outcomes.set(event, given[index])
   }
   return events.map((event) => {
@@ -174,7 +176,8 @@ export const performBatch = async (
   through: number,
 ): Promise<BatchResult> => {
   if (share.suspect) return parkSuspect(parts, share, events[0]!)
-  const batch = events.slice(0, share.alone ? 1 : parts.breaker.isOpen ? probes : events.length)
+  const most = Math.min(events.length, parts.spec.handleBatch === undefined ? events.length : parts.batchSize.now)
+  const batch = events.slice(0, share.alone ? 1 : parts.breaker.isOpen ? probes : most)
   const end = await placeAt(
     parts,
     share,

@@ -7,6 +7,7 @@ import type { Mutex } from '../core/mutex.ts'
 import { slotOf } from '../store/slot.ts'
 import type { CursorId, CursorRow, Place, Session } from '../store/store.ts'
 import type { EventSource } from './source.ts'
+import type { BatchSize } from './batch-size.ts'
 import type { Breaker } from './breaker.ts'
 
 /** What the parts of one subscription share. */
@@ -17,6 +18,8 @@ export interface SubscriptionParts {
   readonly source: EventSource
   readonly leaseMs: number
   readonly breaker: Breaker
+  /** Of handlers of batches. */
+  readonly batchSize: BatchSize
   /** Batches and parked keys of one consumer take turns with their transactions: they touch the same rows. */
   readonly turns: Mutex
   /** Aborts when the subscription begins to stop: nothing new is begun. */

@@ -10,6 +10,7 @@ import { backoffMs } from '../core/environment.ts'
 import { Mutex } from '../core/mutex.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import { slotOf } from '../store/slot.ts'
+import { BatchSize } from './batch-size.ts'
 import { Breaker, type BreakerOptions, defaultBreaker } from './breaker.ts'
 import { applyBatch } from './database-effects.ts'
 import { performBatch } from './external-effects.ts'
@@ -98,6 +99,7 @@ export class Subscription {
       source,
       leaseMs,
       breaker: new Breaker(breaker, runtime.environment.random),
+      batchSize: new BatchSize(spec.batch),
       turns: new Mutex(),
       stopping: () => this.#stopping.signal,
       signal: () => this.#abort.signal,

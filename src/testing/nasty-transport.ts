@@ -117,6 +117,8 @@ const isWanted = (attributes: Attributes | undefined, selection: Selection = {})
     return value === undefined || values.includes(String(value))
   })
 
+const nameOf = ({ context, name }: Channel): string => name ?? context
+
 const perBatch = 100
 
 /** The broker. It outlives the processes that connect to it through `transport`. */
@@ -162,6 +164,7 @@ export class NastyBroker {
     return {
       name: 'nasty',
       traits: this.#traits,
+      faultInName: (name) => (name === '' ? 'it is empty' : undefined),
       open: async (options): Promise<OpenTransport> => ({
         publish: (channel, messages) => this.#publish(channel, messages, options.environment),
         receive: async (channel, subscriber, take, selection) => {
@@ -215,21 +218,25 @@ export class NastyBroker {
   }
 
   #accept(channel: Channel, messages: readonly Held[]): void {
-    const kept = this.#kept.get(channel.context) ?? []
-    this.#kept.set(channel.context, kept)
+    const name = nameOf(channel)
+    const kept = this.#kept.get(name) ?? []
+    this.#kept.set(name, kept)
     const stays = messages.filter(() => this.#traits.delivery !== 'at-most-once' || !this.#chance(this.#faults.lost))
     kept.push(...stays)
-    for (const queue of this.#queues.get(channel.context)?.values() ?? []) queue.add(stays)
+    for (const queue of this.#queues.get(name)?.values() ?? []) queue.add(stays)
   }
 
-  #queue({ context }: Channel, subscriber: string, selection: Selection | undefined): Queue {
-    const queues = this.#queues.get(context) ?? new Map<string, Queue>()
-    this.#queues.set(context, queues)
-    let queue = queues.get(subscriber)
+  #queue(channel: Channel, subscriber: string, selection: Selection | undefined): Queue {
+    const name = nameOf(channel)
+    const queues = this.#queues.get(name) ?? new Map<string, Queue>()
+    this.#queues.set(name, queues)
+    // Named after the context, also where the channel is a foreign producer's own.
+    const queueName = `${channel.context}.${subscriber}`
+    let queue = queues.get(queueName)
     const isNew = queue === undefined
-    if (queue === undefined) queues.set(subscriber, (queue = new Queue()))
+    if (queue === undefined) queues.set(queueName, (queue = new Queue()))
     queue.selection = selection
-    if (isNew && this.#traits.delivery === 'at-least-once') queue.add(this.#kept.get(context) ?? [])
+    if (isNew && this.#traits.delivery === 'at-least-once') queue.add(this.#kept.get(name) ?? [])
     return queue
   }
 

@@ -10,6 +10,7 @@ import {
   sqsTransport,
 } from '../../src/exchange/sns-sqs/index.ts'
 import type {
+  Channel,
   Incoming,
   OpenTransport,
   Outgoing,
@@ -112,6 +113,7 @@ export const taking = async (
   before: Judge = async () => {},
   subscriber = 'shipping',
   selection?: Selection,
+  channel: Channel = ordering,
 ): Promise<Taking> => {
   const [keys, numbers]: [string[], number[]] = [[], []]
   const take = async (batch: readonly Incoming[]): Promise<readonly Taken[]> => {
@@ -133,7 +135,7 @@ export const taking = async (
     }
     return taken
   }
-  return { receiving: await open.receive(ordering, subscriber, take, selection), keys, numbers }
+  return { receiving: await open.receive(channel, subscriber, take, selection), keys, numbers }
 }
 
 export const names = [

@@ -121,12 +121,15 @@ export interface FetchedPartition {
   readonly partitionIndex: number
   readonly errorCode: number
   readonly records?: readonly RecordBatch[] | null
+  /** Transactions that were given up, and began before the end of these records. */
+  readonly abortedTransactions?: readonly { readonly producerId: bigint; readonly firstOffset: bigint }[] | null
 }
 
 export interface RecordBatch {
   readonly firstOffset: bigint
   readonly lastOffsetDelta: number
   readonly attributes: number
+  readonly producerId: bigint
   readonly records: readonly RawRecord[]
 }
 
@@ -150,6 +153,10 @@ export const protocol = {
   latest: -1n,
   /** A bit of a batch: the broker wrote it, about transactions. */
   controlBatch: 0x20,
+  /** A bit of a batch: it is part of a transaction. */
+  transactionalBatch: 0x10,
+  /** What the key of such a record of the broker says in its second two bytes: the transaction was given up. */
+  abortMarker: 0,
   /** An error of a partition: its log was cut there, or is another one. */
   offsetOutOfRange: 1,
 } as const

@@ -10,6 +10,7 @@ import { freePort } from '../../../tools/servers/server-process.ts'
 import { type FaultProxy, faultProxy } from '../../../test/support/tcp-fault.ts'
 import { systemEnvironment } from '../../core/environment.ts'
 import { defaultLimits } from '../../core/limits.ts'
+import { toJson } from '../../event/cloudevents/structured.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
 import type { Incoming, OpenTransport, Outgoing, Take, Transport } from '../transport.ts'
 import { kafka, type KafkaOptions } from './index.ts'
@@ -466,6 +467,49 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
     await publish(open, events('a', 4, 5))
     await eventually('they have come', () => taker.distinct.length === 2)
     expect(taker.distinct).toEqual(['a-4', 'a-5'])
+  })
+
+  test('of a topic that is a foreign producer’s what was given up in a transaction does not come, and a compacted one is read', {
+    timeout: slowMs,
+  }, async () => {
+    const name = `${randomUUID()}.erp.orders.v1`
+    await admin().createTopics({
+      topics: [name],
+      partitions: 1,
+      replicas: 1,
+      configs: [{ name: 'cleanup.policy', value: 'compact' }],
+    })
+    const producer = new client.Producer({
+      clientId: 'erp',
+      bootstrapBrokers: [broker.url],
+      idempotent: true,
+      transactionalId: name,
+    })
+    onTestFinished(() => producer.close())
+    /** Each in a request of its own, so that a transaction may be more than one answer brings. */
+    const sendAll = async (ids: readonly number[], end: 'commit' | 'abort', data = '{}') => {
+      const transaction = await producer.beginTransaction()
+      const headers = new Map([[Buffer.from('content-type'), Buffer.from('application/cloudevents+json')]])
+      for (const n of ids) {
+        const value = Buffer.from(toJson({ ...event('a', n).event, data }))
+        await transaction.send({ messages: [{ topic: name, key: Buffer.from(`a-${n}`), value, headers }] })
+      }
+      await transaction[end]()
+    }
+    await sendAll([1, 2], 'commit')
+    await sendAll([3], 'abort')
+    await sendAll([4], 'abort')
+    await sendAll([5], 'commit')
+    await sendAll([11, 12, 13, 14, 15], 'abort', JSON.stringify('x'.repeat(400_000)))
+    await sendAll([6], 'commit')
+    const { open } = await opened(transport({ prefix: `${randomUUID()}.` }))
+    const taker = new Taker()
+    await open.receive({ context: 'erp', name }, 'billing', taker.take)
+    await eventually('what was committed has come', () => taker.distinct.includes('a-6'))
+    await sendAll([16], 'abort')
+    await sendAll([7], 'commit')
+    await eventually('and what is committed after', () => taker.distinct.includes('a-7'))
+    expect(taker.distinct).toEqual(['a-1', 'a-2', 'a-5', 'a-6', 'a-7'])
   })
 
   test('large messages go in several requests', { timeout: slowMs }, async () => {

@@ -111,12 +111,25 @@ const read = ({ responses }: FetchedTopics, places: ReadonlyMap<number, bigint>)
   return { records, ends }
 }
 
-const readPartition = ({ partitionIndex, records: batches }: FetchedPartition, from: bigint, into: Read[]): bigint => {
+/** The client leaves out what was given up, but not of two transactions of one producer, nor of one whose end is not among them. */
+const readPartition = (
+  { partitionIndex, records: batches, abortedTransactions }: FetchedPartition,
+  from: bigint,
+  into: Read[],
+): bigint => {
+  const aborted = (abortedTransactions ?? []).toSorted((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1))
+  /** Producers whose transaction, as far as it is read, was given up. */
+  const givenUp = new Set<bigint>()
   let end = from
-  for (const { firstOffset, lastOffsetDelta, attributes, records } of batches ?? []) {
+  for (const { firstOffset, lastOffsetDelta, attributes, producerId, records } of batches ?? []) {
     const behind = firstOffset + BigInt(lastOffsetDelta) + 1n
     if (behind > end) end = behind
-    if ((attributes & protocol.controlBatch) !== 0) continue
+    while (aborted.length > 0 && aborted[0]!.firstOffset < behind) givenUp.add(aborted.shift()!.producerId)
+    if ((attributes & protocol.controlBatch) !== 0) {
+      if (records[0]?.key?.readInt16BE(2) === protocol.abortMarker) givenUp.delete(producerId)
+      continue
+    }
+    if ((attributes & protocol.transactionalBatch) !== 0 && givenUp.has(producerId)) continue
     for (const record of records) {
       const offset = firstOffset + BigInt(record.offsetDelta)
       // Whole batches come, also where a request begins in the middle of one.

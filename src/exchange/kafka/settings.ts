@@ -2,6 +2,7 @@
 
 import { PabalError } from '../../core/errors.ts'
 import type { CarriedOptions } from '../exchange.ts'
+import type { Channel } from '../transport.ts'
 import type { KafkaClient, KafkaConnection } from './client.ts'
 
 export interface KafkaOptions extends CarriedOptions {
@@ -77,9 +78,15 @@ export const settingsOf = ({ client, connection, startAt, ...options }: KafkaOpt
 
 const wrong = (detail: string): PabalError => new PabalError('PABAL_COMPOSITION_INVALID', `kafka(): ${detail}`)
 
-export const topicOf = ({ prefix }: Settings, context: string): string => `${prefix}pabal.${context}`
+const ownTopicOf = ({ prefix }: Settings, { context }: Channel): string => `${prefix}pabal.${context}`
+export const topicOf = (settings: Settings, channel: Channel): string => channel.name ?? ownTopicOf(settings, channel)
 /** Also the name of a subscriber's group. */
-export const groupOf = (settings: Settings, context: string, subscriber: string): string =>
-  `${topicOf(settings, context)}.${subscriber}`
-export const refusedTopicOf = (settings: Settings, context: string, subscriber: string): string =>
-  `${groupOf(settings, context, subscriber)}.refused`
+export const groupOf = (settings: Settings, channel: Channel, subscriber: string): string =>
+  `${ownTopicOf(settings, channel)}.${subscriber}`
+export const refusedTopicOf = (settings: Settings, channel: Channel, subscriber: string): string =>
+  `${groupOf(settings, channel, subscriber)}.refused`
+
+export const faultInName = (topic: string): string | undefined =>
+  /^(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}$/.test(topic)
+    ? undefined
+    : "a topic's name is of 1 to 249 letters, digits, '.', '_' and '-'"

@@ -4,7 +4,7 @@ import type { Environment } from '../../core/environment.ts'
 import { PabalError } from '../../core/errors.ts'
 import type { Found, InUse, Resource } from '../resource.ts'
 import { provide } from '../topology.ts'
-import type { Needs } from '../transport.ts'
+import type { Channel, Needs } from '../transport.ts'
 import { type KafkaAdmin, type KafkaTopic, protocol } from './client.ts'
 import { has, isForbidden, isUnknownTopic, transportError } from './errors.ts'
 import { groupOf, refusedTopicOf, type Settings, topicOf } from './settings.ts'
@@ -14,18 +14,22 @@ export interface Needed {
   readonly partitions: number
   /** Events are lost where it is compacted. */
   readonly ofEvents: boolean
+  /** It is a foreign producer's, and as that has made it. */
+  readonly foreign: boolean
 }
 
-export const eventsOf = (settings: Settings, context: string): Needed => ({
-  name: topicOf(settings, context),
+export const eventsOf = (settings: Settings, channel: Channel): Needed => ({
+  name: topicOf(settings, channel),
   partitions: settings.partitions,
   ofEvents: true,
+  foreign: channel.name !== undefined,
 })
 
-export const refusedOf = (settings: Settings, context: string, subscriber: string): Needed => ({
-  name: refusedTopicOf(settings, context, subscriber),
+export const refusedOf = (settings: Settings, channel: Channel, subscriber: string): Needed => ({
+  name: refusedTopicOf(settings, channel, subscriber),
   partitions: 1,
   ofEvents: false,
+  foreign: false,
 })
 
 /** How long a topic that was created or deleted may take until all brokers know it, and how often that is looked at. */
@@ -64,17 +68,18 @@ export class Topics {
   resources({ publishes, receives }: Needs): readonly Resource[] {
     const settings = this.#settings
     return [
-      ...publishes.map(({ context }) => this.#own(eventsOf(settings, context))),
-      ...receives.flatMap(({ channel: { context }, subscriber }) => [
-        this.#resource(eventsOf(settings, context)),
-        this.#own(refusedOf(settings, context, subscriber)),
-        this.#group(groupOf(settings, context, subscriber), topicOf(settings, context)),
+      ...publishes.map((channel) => this.#own(eventsOf(settings, channel))),
+      ...receives.flatMap(({ channel, subscriber }) => [
+        this.#resource(eventsOf(settings, channel)),
+        this.#own(refusedOf(settings, channel, subscriber)),
+        this.#group(groupOf(settings, channel, subscriber), topicOf(settings, channel)),
       ]),
     ]
   }
 
   #resource(topic: Needed): Resource {
-    const { name, partitions } = topic
+    const { name, partitions, foreign } = topic
+    if (foreign) return this.#foreign(name)
     return {
       kind: 'topic',
       name,
@@ -82,6 +87,11 @@ export class Topics {
       look: () => this.#asked(`topic ${name}`, () => this.#look(topic)),
       make: () => this.#asked(`topic ${name}`, () => this.#create(topic)),
     }
+  }
+
+  #foreign(name: string): Resource {
+    const look = async (): Promise<Found | undefined> => ((await this.#find(name)) === undefined ? undefined : {})
+    return { kind: 'topic', name, foreign: true, look: () => this.#asked(`topic ${name}`, look) }
   }
 
   #own(topic: Needed): Resource {

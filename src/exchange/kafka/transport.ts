@@ -25,7 +25,7 @@ import { Publisher } from './publisher.ts'
 import { Reader } from './reader.ts'
 import { bytesOf, type Read, refusedRecord, toRecord, type Written } from './record.ts'
 import { Reception } from './reception.ts'
-import { groupOf, type Settings, topicOf } from './settings.ts'
+import { faultInName, groupOf, type Settings, topicOf } from './settings.ts'
 import { eventsOf, type Needed, refusedOf, Topics } from './topics.ts'
 import { unlessAborted } from './unless-aborted.ts'
 
@@ -34,6 +34,7 @@ export const kafkaTransport = (settings: Settings): Transport => {
   return {
     name: 'kafka',
     traits,
+    faultInName,
     open: async (options) => {
       const { client, connection, requestTimeoutMs: requestTimeout } = settings
       const admin = new client.Admin({ ...connection, requestTimeout, retries: 5, retryDelay: 200 } as never)
@@ -65,11 +66,7 @@ class OpenKafka implements OpenTransport {
     this.#topics = new Topics(admin, settings, options.environment)
   }
 
-  async publish(
-    { context }: Channel,
-    messages: readonly Outgoing[],
-    signal: AbortSignal,
-  ): Promise<readonly Published[]> {
+  async publish(channel: Channel, messages: readonly Outgoing[], signal: AbortSignal): Promise<readonly Published[]> {
     const outcomes: Published[] = messages.map(() => undefined)
     const fit: { readonly at: number; readonly record: Written }[] = []
     for (const [at, message] of messages.entries()) {
@@ -79,7 +76,7 @@ class OpenKafka implements OpenTransport {
     }
     if (fit.length === 0) return outcomes
     const published = await this.#write(
-      eventsOf(this.#settings, context),
+      eventsOf(this.#settings, channel),
       fit.map(({ record }) => record),
       signal,
     )
@@ -108,12 +105,12 @@ class OpenKafka implements OpenTransport {
     }
   }
 
-  async receive({ context }: Channel, subscriber: string, take: Take): Promise<Receiving> {
+  async receive(channel: Channel, subscriber: string, take: Take): Promise<Receiving> {
     const settings = this.#settings
-    const topic = topicOf(settings, context)
-    const group = groupOf(settings, context, subscriber)
-    const forRefused = refusedOf(settings, context, subscriber)
-    await this.#topics.ensure(eventsOf(settings, context), forRefused)
+    const topic = topicOf(settings, channel)
+    const group = groupOf(settings, channel, subscriber)
+    const forRefused = refusedOf(settings, channel, subscriber)
+    await this.#topics.ensure(eventsOf(settings, channel), forRefused)
     await this.#topics.prepareGroup(group, topic, settings.fromEnd)
     const reception = new Reception({
       ...this.#options,

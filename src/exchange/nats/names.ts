@@ -8,7 +8,7 @@ import type { Channel } from '../transport.ts'
 
 export interface ChannelNames {
   readonly stream: string
-  /** All that the stream takes. */
+  /** All that a stream of pabal takes. */
   readonly subjects: string
 }
 
@@ -30,8 +30,13 @@ export const checkPrefix = (prefix: string): void => {
     )
 }
 
-export const channelNames = (prefix: string, { context }: Channel): ChannelNames => ({
-  stream: `${prefix}-${context}`,
+export const faultInName = (stream: string): string | undefined =>
+  /^[^\s.*>/\\\p{Cc}]{1,255}$/u.test(stream)
+    ? undefined
+    : "it is a stream, whose name has 1 to 255 characters, and no space, '.', '*', '>', '/' or '\\'"
+
+export const channelNames = (prefix: string, { context, name }: Channel): ChannelNames => ({
+  stream: name ?? `${prefix}-${context}`,
   subjects: `${prefix}.${context}.>`,
 })
 

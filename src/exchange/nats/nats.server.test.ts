@@ -18,6 +18,7 @@ import { titled } from '../../../test/support/require-server.ts'
 import { faultProxy } from '../../../test/support/tcp-fault.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
 import { connect } from '@nats-io/transport-node'
+import type { Channel } from '../transport.ts'
 
 const missing = missingNats()
 const soon = () => AbortSignal.timeout(20_000)
@@ -152,9 +153,9 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
   })
 
   describe('says what is wrong', () => {
-    const start = async (transport = fresh()) => {
+    const start = async (transport = fresh(), from: Channel = channel) => {
       const open = await opened(transport)
-      await open.receive(channel, 'shipping', new Taker().take)
+      await open.receive(from, 'shipping', new Taker().take)
     }
 
     test('an endpoint where nobody listens', async () => {
@@ -221,6 +222,8 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
         retention: 'workqueue',
       })
       await expect(start(natsAt(server.url, { prefix: queue }))).rejects.toThrow(/PABAL_TRANSPORT_INVALID.*work queue/)
+      const theirs = { ...channel, name: `${queue}-ordering` }
+      await expect(start(fresh(), theirs)).rejects.toThrow(/PABAL_TRANSPORT_INVALID.*work queue/)
       const other = newPrefix()
       await manager.streams.add({ name: `${other}-ordering`, subjects: [`${other}.elsewhere`] })
       await expect(start(natsAt(server.url, { prefix: other }))).rejects.toThrow(/does not take/)

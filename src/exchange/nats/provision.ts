@@ -76,6 +76,7 @@ export const resourcesOf = (
 
 const channelStream = (manager: Manager, channel: Channel, settings: Settings): Resource => {
   const { stream, subjects } = channelNames(settings.prefix, channel)
+  if (channel.name !== undefined) return foreignStream(manager, stream)
   return streamOf(manager, streamConfig(settings, stream, subjects, 'public events of a context'))
 }
 
@@ -169,15 +170,14 @@ const streamOf = (manager: Manager, config: StreamConfig): Resource => {
     name,
     details: [`with subjects ${subjects.join(', ')}`],
     look: async (): Promise<Found | undefined> => {
-      const found = await find(`stream ${name}`, async () => (await manager()).streams.info(name))
-      if (found === undefined) return undefined
-      const there = found.config
+      const there = await configOf(manager, name)
+      if (there === undefined) return undefined
       return {
         unfit: [
           ...(subjects.every((subject) => (there.subjects ?? []).some((pattern) => covers(pattern, subject)))
             ? []
             : [`does not take ${subjects.join(', ')}`]),
-          ...(there.retention === 'workqueue' ? ['is a work queue: each message would go to one subscriber only'] : []),
+          ...forOneSubscriber(there),
           ...(there.no_ack === true ? ['does not confirm what is published (no_ack)'] : []),
         ],
         differs: differences(there, config, ['storage', 'discard', 'max_age', 'max_msgs', 'num_replicas']),
@@ -186,6 +186,23 @@ const streamOf = (manager: Manager, config: StreamConfig): Resource => {
     make: () => make(`stream ${name}`, async () => (await manager()).streams.add(config)),
   }
 }
+
+/** With whatever subjects, and kept as long as its owner has it. */
+const foreignStream = (manager: Manager, name: string): Resource => ({
+  kind: 'stream',
+  name,
+  foreign: true,
+  look: async (): Promise<Found | undefined> => {
+    const there = await configOf(manager, name)
+    return there === undefined ? undefined : { unfit: forOneSubscriber(there) }
+  },
+})
+
+const configOf = async (manager: Manager, stream: string) =>
+  (await find(`stream ${stream}`, async () => (await manager()).streams.info(stream)))?.config
+
+const forOneSubscriber = ({ retention }: { readonly retention?: string }): readonly string[] =>
+  retention === 'workqueue' ? ['is a work queue: each message would go to one subscriber only'] : []
 
 type Setting = 'ack_wait' | 'max_ack_pending' | 'max_deliver'
 const consumerSettings: readonly Setting[] = ['ack_wait', 'max_ack_pending', 'max_deliver']

@@ -16,7 +16,7 @@ import type { TransportOptions } from '../transport.ts'
 import type { MessageHeaders, NatsClient } from './driver.ts'
 import { wrong } from './errors.ts'
 import { type Connected, Link, unlessAborted } from './link.ts'
-import { channelNames, subjectOf, subscriberNames } from './names.ts'
+import { channelNames, faultInName, subjectOf, subscriberNames } from './names.ts'
 import type { Settings } from './options.ts'
 import { provideChannel, resourcesOf } from './provision.ts'
 import { publishBatch } from './publishing.ts'
@@ -29,6 +29,7 @@ export const natsTransport = (client: NatsClient, settings: Settings): Transport
   return {
     name: 'nats',
     traits,
+    faultInName,
     open: async (options) => {
       const link = new Link(client, options)
       try {

@@ -1,5 +1,5 @@
 import { connect } from 'amqplib'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Broker } from '../../../tools/servers/broker.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
 import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../tools/servers/rabbitmq.ts'
@@ -15,9 +15,11 @@ import {
 } from '../../../test/support/rabbitmq-transport.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { defaultLimits } from '../../core/limits.ts'
+import { toJson } from '../../event/cloudevents/structured.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
 import { applySteps, planSteps } from '../topology.ts'
 import type { Taken } from '../transport.ts'
+import { askOn, isDirect } from './topology.ts'
 import { rabbitmqTransport } from './transport.ts'
 
 const missing = missingRabbit()
@@ -283,6 +285,71 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       const [, receiving] = await failing({}, second)
       expect(receiving).toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
       expect(receiving.message).toMatch(/pabal\.ordering\.shipping.*inequivalent arg/)
+    })
+  })
+
+  describe("a foreign producer's exchange", () => {
+    const received = async (type: string, url?: string) => {
+      const prefix = nextPrefix()
+      const name = `${prefix}theirs`
+      await onRabbit(broker, (raw) => raw.assertExchange(name, type))
+      const needs = { publishes: [], receives: [{ channel: { ...channel, name }, subscriber: 'shipping' }] }
+      const { open } = await opened(prefix, url === undefined ? {} : { url })
+      return { prefix, name, open, needs }
+    }
+
+    test.each(['topic', 'fanout', 'headers'])('of type %s brings all, whatever their key', async (type) => {
+      const { name, open } = await received(type)
+      const came: string[] = []
+      await open.receive({ ...channel, name }, 'shipping', collecting(came))
+      await onRabbit(broker, async (raw) => {
+        for (const [at, key] of ['', 'orders', 'orders.placed.kr'].entries())
+          raw.publish(name, key, Buffer.from(toJson(message('a', at + 1).event)), {
+            contentType: 'application/cloudevents+json',
+            headers: { at },
+          })
+        await raw.waitForConfirms()
+      })
+      await eventually('all have come', () => came.length === 3)
+      expect(came).toEqual(idsOf(messages('a', 1, 3)))
+    })
+
+    test('of type direct has no binding to all: it is told, and what somebody else has bound is received', async () => {
+      const { prefix, name, open, needs } = await received('direct')
+      expect((await planSteps(open.resources!(needs)))[0]).toMatchObject({ action: 'conflict', kind: 'exchange', name })
+      await expect(open.receive({ ...channel, name }, 'shipping', collecting([]))).rejects.toMatchObject({
+        code: 'PABAL_TRANSPORT_INVALID',
+        message: expect.stringContaining(`the exchange ${name} is of type direct`),
+      })
+      await onRabbit(broker, (raw) => raw.checkExchange(name))
+
+      const { open: fixed } = await opened(prefix, { provision: false })
+      const [, ...ours] = fixed.resources!(needs)
+      for (const { kind, make } of ours) if (kind !== 'binding') await make!()
+      await onRabbit(broker, (raw) => raw.bindQueue(`${prefix}pabal.ordering.shipping`, name, 'orders'))
+      const came: string[] = []
+      await fixed.receive({ ...channel, name }, 'shipping', collecting(came))
+      await onRabbit(broker, async (raw) => {
+        const body = Buffer.from(toJson(message('a', 1).event))
+        raw.publish(name, 'orders', body, { contentType: 'application/cloudevents+json' })
+        await raw.waitForConfirms()
+      })
+      await eventually('it has come', () => came.length === 1)
+    })
+
+    test('is asked for its type by a question that makes nothing, and is taken as it is by who may not ask', async () => {
+      const { prefix, open } = await received('topic')
+      const gone = {
+        publishes: [],
+        receives: [{ channel: { ...channel, name: `${prefix}gone` }, subscriber: 'shipping' }],
+      }
+      expect((await planSteps(open.resources!(gone)))[0]).toMatchObject({ action: 'missing', name: `${prefix}gone` })
+      const connection = await connect(broker.url)
+      onTestFinished(() => connection.close())
+      expect(await isDirect(askOn(connection), `${prefix}gone`)).toBe(false)
+      await expect(onRabbit(broker, (raw) => raw.checkExchange(`${prefix}gone`))).rejects.toThrow(/404/)
+      const { open: worker, needs } = await received('direct', broker.url.replace('guest:guest', 'worker:worker'))
+      expect((await planSteps(worker.resources!(needs))).map(({ action }) => action)).not.toContain('conflict')
     })
   })
 

@@ -47,12 +47,12 @@ export class Topology {
     this.#options = options
   }
 
-  exchange({ context }: Channel): string {
-    return `${this.#options.prefix}pabal.${context}`
+  exchange({ context, name }: Channel): string {
+    return name ?? `${this.#options.prefix}pabal.${context}`
   }
 
-  queue(channel: Channel, subscriber: string): string {
-    return `${this.exchange(channel)}.${subscriber}`
+  queue({ context }: Channel, subscriber: string): string {
+    return `${this.exchange({ context })}.${subscriber}`
   }
 
   /** The name of an exchange, and of the queue that it fills. */
@@ -93,7 +93,9 @@ export class Topology {
           .map(another),
       ]),
       ...receives.flatMap(({ channel, subscriber }) => [
-        another(exchange(ask, this.exchange(channel), 'topic')),
+        channel.name === undefined
+          ? another(exchange(ask, this.exchange(channel), 'topic'))
+          : foreignExchange(ask, channel.name, this.#options.provision),
         ...this.#ofSubscriber(ask, channel, subscriber),
       ]),
     ]
@@ -155,6 +157,43 @@ const exchange = (ask: Ask, name: string, type: string): Declared => {
       }
       return undefined
     },
+  }
+}
+
+/**
+ * It may be of any type in which one binding brings all. A direct one is of no use to the binding that is made with `provision`;
+ * without, whoever has made the queue has bound it too, by keys of their choice.
+ */
+const foreignExchange = (ask: Ask, name: string, provision: boolean): Declared => ({
+  kind: 'exchange',
+  name,
+  foreign: true,
+  look: async () => {
+    const found = await looked(() => ask(`looking at the exchange '${name}'`, (channel) => channel.checkExchange(name)))
+    if (found === undefined || !provision || !(await isDirect(ask, name))) return found
+    return {
+      unfit: [
+        'is of type direct, in which nothing is bound to all: bind an exchange of type fanout to it by the keys that are wanted, and name that one',
+      ],
+    }
+  },
+})
+
+/**
+ * AMQP has no question for the type, but a declaration is refused with what is otherwise, and the type comes first. The argument is
+ * one that no exchange can have: where it is gone by now, none is made.
+ */
+export const isDirect = async (ask: Ask, name: string): Promise<boolean> => {
+  const impossible = { durable: true, arguments: { 'alternate-exchange': 0 } }
+  try {
+    await ask(`asking for the type of the exchange '${name}'`, (channel) =>
+      channel.assertExchange(name, 'direct', impossible),
+    )
+    return true
+  } catch (error) {
+    // Who may not declare it is told nothing of it.
+    if (!(error instanceof PabalError) || (!isOtherwise(error.cause) && !isForbidden(error.cause))) throw error
+    return /inequivalent arg '(?!type')/.test(error.message)
   }
 }
 

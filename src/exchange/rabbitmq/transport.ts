@@ -46,8 +46,13 @@ export const rabbitmqTransport = (options: RabbitTransportOptions): Transport =>
     delivery: 'at-least-once',
     messageBytes: options.messageBytes ?? defaults.messageBytes,
   }
-  return { name: 'rabbitmq', traits, open: async (given) => new OpenRabbit(options, traits, given) }
+  return { name: 'rabbitmq', traits, faultInName, open: async (given) => new OpenRabbit(options, traits, given) }
 }
+
+const faultInName = (exchange: string): string | undefined =>
+  exchange !== '' && Buffer.byteLength(exchange) <= 255 && !/[\r\n]/.test(exchange)
+    ? undefined
+    : "an exchange's name has 1 to 255 bytes, in one line"
 
 class OpenRabbit implements OpenTransport {
   readonly #options: RabbitTransportOptions

@@ -5,6 +5,7 @@ import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
 import { besides, channel, messages, Notebook, publishAll, testRedis } from '../../../test/support/redis-streams.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { systemEnvironment } from '../../core/environment.ts'
+import { toJson } from '../../event/cloudevents/structured.ts'
 import { plan } from '../../testing/contract.ts'
 import { transportContract, type TransportHarness } from '../../testing/transport-contract.ts'
 import type { OpenTransport } from '../transport.ts'
@@ -40,6 +41,15 @@ describe.skipIf(missing)(titled('the transport over Redis Pub/Sub', missing), ()
   describe('keeps the contract:', () => {
     // There is nothing that it cannot.
     test.each(plan(transportContract))('$name', { timeout: 180_000 }, ({ run }) => run(harness))
+  })
+
+  test('a channel that has a name of its own is heard', async () => {
+    const { url } = await testRedis()
+    const notebook = new Notebook()
+    await (await opened(url)).receive({ ...channel, name: 'erp:orders' }, 'shipping', notebook.take)
+    await besides(url).publish('erp:orders', toJson(messages('a', 1, 1)[0]!.event))
+    await eventually('it is heard', () => notebook.brought.length > 0)
+    expect(notebook.firsts('a')).toEqual([1])
   })
 
   test('a subscription is made again after the server was gone; what was published meanwhile is not heard', async () => {

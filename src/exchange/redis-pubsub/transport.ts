@@ -2,8 +2,9 @@
 
 import { connector, type RedisSource } from '../redis-streams/client.ts'
 import { Connection } from '../redis-streams/connection.ts'
+import { faultInName } from '../redis-streams/names.ts'
 import { sendable } from '../redis-streams/sendable.ts'
-import type { OpenTransport, Outgoing, Published, Traits, Transport } from '../transport.ts'
+import type { Channel, OpenTransport, Outgoing, Published, Traits, Transport } from '../transport.ts'
 import { type SubscriberClient, Subscription } from './subscription.ts'
 
 export interface RedisPubSubOptions {
@@ -30,10 +31,11 @@ export const redisPubSubTransport = ({
 }: RedisPubSubOptions): Transport => {
   const make = connector(client)
   const traits: Traits = { ordered: true, delivery: 'at-most-once', messageBytes }
-  const channelOf = (context: string): string => `${prefix}pabal.${context}`
+  const channelOf = ({ context, name }: Channel): string => name ?? `${prefix}pabal.${context}`
   return {
     name: 'redis-pubsub',
     traits,
+    faultInName,
     open: async ({ environment, warn }): Promise<OpenTransport> => {
       const connection = new Connection({ make, environment, timeoutMs, warn })
       try {
@@ -44,11 +46,11 @@ export const redisPubSubTransport = ({
       }
       const receiving = new Set<Subscription>()
       return {
-        publish: ({ context }, messages, signal) => publish(connection, channelOf(context), messages, traits, signal),
-        receive: async ({ context }, _subscriber, take) => {
+        publish: (channel, messages, signal) => publish(connection, channelOf(channel), messages, traits, signal),
+        receive: async (channel, _subscriber, take) => {
           const subscription = await Subscription.open({
             make,
-            channel: channelOf(context),
+            channel: channelOf(channel),
             take,
             timeoutMs,
             environment,

@@ -24,7 +24,7 @@ import { Reader } from './reader.ts'
 
 /** A process that reads for the subscriber while it holds a reader key of that name. */
 const reading = async (url: string, take: Take, reader: string): Promise<void> => {
-  const names = { ...subscriberNames('', channel.context, 'shipping'), reader }
+  const names = { ...subscriberNames('', channel, 'shipping'), reader }
   const parts = { environment: systemEnvironment, warn: () => {}, leaseMs: 1_000 }
   const make = connector((settings) => new Redis(url, settings))
   const [connection, waiting] = [0, 1].map(() => new Connection({ ...parts, make, timeoutMs: 2_000 })) as [

@@ -1,8 +1,12 @@
 /** What the keys of a channel are called on the server. */
 
+import type { Channel } from '../transport.ts'
+
 export interface Names {
-  /** The stream of a context's public events. */
+  /** The stream of what a context publishes, or of a foreign producer's own. */
   readonly stream: string
+  /** The stream is a foreign producer's. */
+  readonly isForeign: boolean
 }
 
 export interface SubscriberNames extends Names {
@@ -13,10 +17,17 @@ export interface SubscriberNames extends Names {
   readonly refused: string
 }
 
-export const channelNames = (prefix: string, context: string): Names => ({ stream: `${prefix}pabal.${context}` })
+const ownStreamOf = (prefix: string, { context }: Channel): string => `${prefix}pabal.${context}`
 
-export const subscriberNames = (prefix: string, context: string, subscriber: string): SubscriberNames => {
-  const { stream } = channelNames(prefix, context)
-  const group = `${stream}.${subscriber}`
-  return { stream, group, reader: `${group}.reader`, refused: `${group}.refused` }
+export const channelNames = (prefix: string, channel: Channel): Names => ({
+  stream: channel.name ?? ownStreamOf(prefix, channel),
+  isForeign: channel.name !== undefined,
+})
+
+export const subscriberNames = (prefix: string, channel: Channel, subscriber: string): SubscriberNames => {
+  const group = `${ownStreamOf(prefix, channel)}.${subscriber}`
+  return { ...channelNames(prefix, channel), group, reader: `${group}.reader`, refused: `${group}.refused` }
 }
+
+/** Of keys and channels. */
+export const faultInName = (name: string): string | undefined => (name === '' ? 'it is empty' : undefined)

@@ -12,26 +12,35 @@ export const resourcesOf = (
   prefix: string,
   { publishes, receives }: Needs,
 ): readonly Resource[] => [
-  ...publishes.map(({ context }) => ownStream(connection, channelNames(prefix, context).stream)),
+  ...publishes.map((channel) => ownStream(connection, channelNames(prefix, channel).stream)),
   ...receives.flatMap(({ channel, subscriber }) =>
-    ofSubscriber(connection, subscriberNames(prefix, channel.context, subscriber)),
+    ofSubscriber(connection, subscriberNames(prefix, channel, subscriber)),
   ),
 ]
 
 export const ofSubscriber = (connection: Connection, names: SubscriberNames): readonly Resource[] => [
-  streamOf(connection, names.stream),
+  names.isForeign ? foreignStream(connection, names.stream) : streamOf(connection, names.stream),
   groupOf(connection, names),
   refusedStream(connection, names.refused),
 ]
 
+const look = (connection: Connection, name: string) => async (): Promise<Found | undefined> => {
+  const groups = await groupsOf(connection, name)
+  if (groups === 'no stream') return { unfit: ['is a key of another type, and no stream'] }
+  return groups === 'missing' ? undefined : {}
+}
+
+const foreignStream = (connection: Connection, name: string): Resource => ({
+  kind: 'stream',
+  name,
+  foreign: true,
+  look: look(connection, name),
+})
+
 const streamOf = (connection: Connection, name: string): Resource => ({
   kind: 'stream',
   name,
-  look: async (): Promise<Found | undefined> => {
-    const groups = await groupsOf(connection, name)
-    if (groups === 'no stream') return { unfit: ['is a key of another type, and no stream'] }
-    return groups === 'missing' ? undefined : {}
-  },
+  look: look(connection, name),
   make: async () => void (await connection.command('EVAL', [makeStream.text, makeStream.keys, name])),
 })
 
@@ -44,25 +53,28 @@ const ownStream = (connection: Connection, name: string): Resource => ({
   remove: () => removeKey(connection, name),
 })
 
-const groupOf = (connection: Connection, { stream, group }: SubscriberNames): Resource => ({
-  kind: 'group',
-  name: group,
-  details: [`XGROUP CREATE ${stream} ${group} 0 MKSTREAM`],
-  look: async () => {
-    const groups = await groupsOf(connection, stream)
-    return typeof groups !== 'string' && groups.includes(group) ? {} : undefined
-  },
-  make: async () => {
-    try {
-      // From 0: who subscribes later gets what is kept.
-      await connection.command('XGROUP', ['CREATE', stream, group, '0', 'MKSTREAM'])
-    } catch (error) {
-      // Another process was first.
-      if (!/\bBUSYGROUP\b/.test(String(error))) throw error
-    }
-  },
-  remove: async () => void (await connection.command('XGROUP', ['DESTROY', stream, group])),
-})
+const groupOf = (connection: Connection, { stream, group, isForeign }: SubscriberNames): Resource => {
+  // From 0: who subscribes later gets what is kept.
+  const create = ['CREATE', stream, group, '0', ...(isForeign ? [] : ['MKSTREAM'])]
+  return {
+    kind: 'group',
+    name: group,
+    details: [`XGROUP ${create.join(' ')}`],
+    look: async () => {
+      const groups = await groupsOf(connection, stream)
+      return typeof groups !== 'string' && groups.includes(group) ? {} : undefined
+    },
+    make: async () => {
+      try {
+        await connection.command('XGROUP', create)
+      } catch (error) {
+        // Another process was first.
+        if (!/\bBUSYGROUP\b/.test(String(error))) throw error
+      }
+    },
+    remove: async () => void (await connection.command('XGROUP', ['DESTROY', stream, group])),
+  }
+}
 
 /** It comes with the first message that is refused. */
 const refusedStream = (connection: Connection, name: string): Resource => ({

@@ -179,6 +179,25 @@ describe.skipIf(missing)(titled('the transport over Redis Streams', missing), ()
     expect(reporting.firsts('a')).toEqual(upTo(1_001))
   })
 
+  test('of a stream that is a foreign producer’s nothing is deleted', async () => {
+    const { url } = await testRedis()
+    const { open } = await opened(url, { keepMs: 0, trimEveryMs: 0, batch: 100 })
+    const redis = besides(url)
+    const theirs = { context: 'erp', name: 'erp:orders' }
+    const [own, foreign] = [new Notebook(), new Notebook()]
+    const sendTo = async (to: typeof channel, from: number, last: number) =>
+      open.publish(to, messages('a', from, last), AbortSignal.timeout(20_000))
+    await Promise.all([channel, theirs].map((each) => sendTo(each, 1, 500)))
+    await open.receive(channel, 'shipping', own.take)
+    await open.receive(theirs, 'shipping', foreign.take)
+    await eventually('all have come', () => own.brought.length + foreign.brought.length === 1_000)
+    // Before it takes what is next, a reader has looked what can go.
+    await Promise.all([channel, theirs].map((each) => sendTo(each, 501, 501)))
+    await eventually('the next have come', () => own.brought.length + foreign.brought.length === 1_002)
+    expect(await redis.xlen('pabal.ordering')).toBeLessThanOrEqual(101)
+    expect(await redis.xlen('erp:orders')).toBe(501)
+  })
+
   test('what is young stays for who subscribes later', async () => {
     const { url } = await testRedis()
     const { open } = await opened(url, { trimEveryMs: 0 })

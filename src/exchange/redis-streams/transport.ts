@@ -5,7 +5,7 @@ import type { OpenTransport, Receiving, Transport, TransportOptions } from '../t
 import { connector, type RedisClient, type RedisSource } from './client.ts'
 import { Connection } from './connection.ts'
 import { Group } from './group.ts'
-import { channelNames, subscriberNames } from './names.ts'
+import { channelNames, faultInName, subscriberNames } from './names.ts'
 import { resourcesOf } from './provision.ts'
 import { publish } from './publisher.ts'
 import { Reader } from './reader.ts'
@@ -80,6 +80,7 @@ export const redisStreamsTransport = ({ client, ...given }: RedisStreamsOptions)
   return {
     name: 'redis-streams',
     traits: { ordered: true, delivery: 'at-least-once', messageBytes: options.messageBytes },
+    faultInName,
     open: async (of) => {
       const open = new OpenRedisStreams(make, options, of)
       try {
@@ -115,16 +116,16 @@ class OpenRedisStreams implements OpenTransport {
     await survey(this.#connection, this.#of.warn)
   }
 
-  readonly publish: OpenTransport['publish'] = async ({ context }, messages, signal) => {
-    const { stream } = channelNames(this.#options.prefix, context)
+  readonly publish: OpenTransport['publish'] = async (channel, messages, signal) => {
+    const { stream } = channelNames(this.#options.prefix, channel)
     const traits = { ordered: true, delivery: 'at-least-once', messageBytes: this.#options.messageBytes } as const
     return publish({ ...this.#options, connection: this.#connection, traits }, stream, messages, signal)
   }
 
-  readonly receive: OpenTransport['receive'] = async ({ context }, subscriber, take): Promise<Receiving> => {
+  readonly receive: OpenTransport['receive'] = async (channel, subscriber, take): Promise<Receiving> => {
     const { environment, warn } = this.#of
     const { prefix, provision, leaseMs, keepMs, trimEveryMs, batch } = this.#options
-    const names = subscriberNames(prefix, context, subscriber)
+    const names = subscriberNames(prefix, channel, subscriber)
     const waiting = this.#connect()
     const group = new Group({
       names,
@@ -141,7 +142,8 @@ class OpenRedisStreams implements OpenTransport {
       names,
       take,
       leaseMs,
-      keepMs,
+      // What a foreign producer has sent is its own to delete.
+      keepMs: names.isForeign ? Number.POSITIVE_INFINITY : keepMs,
       trimEveryMs,
       environment,
       warn,

@@ -24,6 +24,18 @@ describe('over SQS alone', () => {
     expect(() => createApp({ contexts: [receiver(folder)], exchange: sqs({ sqs: client, from }) })).toThrow(toQueue)
   })
 
+  test('nothing of a foreign producer comes, over a queue of ours or of its own', () => {
+    const { sqs: client } = clients()
+    const erp = { sources: ['urn:acme:erp'], events: [ordering.PlacedV1] }
+    const contexts = [receiver(folder)]
+    expect(() => createApp({ contexts, exchange: sqs({ sqs: client, foreign: { erp } }) })).toThrow(
+      refused(/an event is published, not sent to a queue/),
+    )
+    expect(() => sqs({ sqs: client, foreign: { erp: { ...erp, channel: 'erp-orders.fifo' } } })).toThrow(
+      refused(/over sqs the channel .*'erp' cannot be "erp-orders.fifo": only channels that pabal names/),
+    )
+  })
+
   test('messages go, in a route of their own', () => {
     const { sqs: client } = clients()
     const alone = (from = {}) =>

@@ -6,7 +6,7 @@ describe('names', () => {
   test('say what they are for', () => {
     const names = namesWith('', true)
     expect([
-      names.topic('ordering'),
+      names.topic({ context: 'ordering' }),
       names.queue('ordering', 'shipping'),
       names.refused('ordering', 'shipping'),
     ]).toEqual(['pabal-ordering.fifo', 'pabal-ordering-shipping.fifo', 'pabal-ordering-shipping-refused.fifo'])

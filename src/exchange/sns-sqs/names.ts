@@ -2,9 +2,10 @@
 
 import { createHash } from 'node:crypto'
 import { PabalError } from '../../core/errors.ts'
+import type { Channel } from '../transport.ts'
 
 export interface Names {
-  topic(context: string): string
+  topic(channel: Channel): string
   /** Without a subscriber the one of the channel itself, over SQS alone. */
   queue(context: string, subscriber?: string): string
   /** Where messages go that the subscriber has refused. */
@@ -30,12 +31,24 @@ export const namesWith = (prefix: string, fifo: boolean): Names => {
     return `${fitted(`${prefix}pabal-${parts.join('-')}`, length - suffix.length)}${suffix}`
   }
   return {
-    topic: (context) => named(topicLength, context),
+    topic: ({ context, name }) => name ?? named(topicLength, context),
     queue: (context, subscriber) =>
       named(queueLength, ...(subscriber === undefined ? [context] : [context, subscriber])),
     refused: (context, subscriber = '') => named(queueLength, context, subscriber, 'refused'),
   }
 }
+
+/** Of a topic. A FIFO queue can be subscribed to no other, and a standard queue would lose the order of one. */
+export const faultInTopic =
+  (fifo: boolean) =>
+  (topic: string): string | undefined => {
+    if (!/^[A-Za-z0-9_-]+(?:\.fifo)?$/.test(topic) || topic.length > topicLength)
+      return `it is a topic, whose name is of 1 to ${topicLength} letters, digits, '-' and '_', and ends in '.fifo' where it is FIFO`
+    if (topic.endsWith('.fifo') === fifo) return undefined
+    return fifo
+      ? 'that is a standard topic, which fills no FIFO queue: it is read with `fifo: false`'
+      : 'that is a FIFO topic, and with `fifo: false` its order would be lost'
+  }
 
 /** A name that is too long loses its end, and has a digest of all of it instead. */
 const fitted = (name: string, length: number): string =>

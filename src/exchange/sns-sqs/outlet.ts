@@ -30,7 +30,7 @@ interface TopicParts {
 export const toTopics = ({ sns, topics, names, ready }: TopicParts): Outlet => {
   const { get } = oncePerContext(async (context) => {
     await ready({ publishes: [{ context }] })
-    return (await topics.arnOf(names.topic(context)))!
+    return (await topics.arnOf(names.topic({ context })))!
   })
   return {
     action: 'sns:Publish',

@@ -6,6 +6,7 @@ import { titled } from '../../../test/support/require-server.ts'
 import { bench, messages, names, ordering, taking } from '../../../test/support/sns-sqs-bench.ts'
 import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import { eventually } from '../../../test/support/eventually.ts'
+import { toJson } from '../../event/cloudevents/structured.ts'
 import { planSteps } from '../topology.ts'
 import type { Needs, Outgoing, Selection } from '../transport.ts'
 
@@ -113,6 +114,22 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
     await set('FilterPolicy', '')
     await set('RawMessageDelivery', 'false')
     await expect(taking(opened)).rejects.toMatchObject(invalid('RawMessageDelivery'))
+  })
+
+  test("a standard topic that is a foreign producer's fills a standard queue, and is left as it is", async () => {
+    const { aws, prefix, open, arnOf, attributesOf } = bench(broker.url)
+    const name = `${prefix}erp`
+    const [{ event }] = messages('a', 1, 1) as [Outgoing]
+    const opened = await open({ fifo: false })
+    const takingTheirs = () => taking(opened, undefined, 'shipping', undefined, { ...ordering, name })
+    await expect(takingTheirs()).rejects.toThrow(`the topic ${name} is missing (not pabal's to make)`)
+    await expect(attributesOf('pabal-ordering-shipping')).rejects.toThrow(/does not exist/)
+    const TopicArn = arnOf('erp')
+    await aws.sns.createTopic({ Name: name })
+    const { numbers } = await takingTheirs()
+    await aws.sns.publish({ TopicArn, Message: toJson(event) })
+    await eventually('it has come', () => numbers.length === 1)
+    expect((await attributesOf('pabal-ordering-shipping'))['FifoQueue']).toBeUndefined()
   })
 
   describe('a subscriber that selects', () => {

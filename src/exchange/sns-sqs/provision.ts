@@ -33,7 +33,7 @@ export const resourcesOf = (parts: ProvisionParts, needs: Needs): readonly Resou
     return [
       topic(parts, channel),
       removable(queues, refusedQueue(queues, pair)),
-      removable(queues, queue(queues, pair, { topics: parts.topics, name: names.topic(channel.context) })),
+      removable(queues, queue(queues, pair, { topics: parts.topics, name: names.topic(channel) })),
       subscription(parts, of),
     ]
   }),
@@ -55,13 +55,15 @@ export const queuesOf = ({ queues, names }: QueueParts, { publishes, receives }:
   ]
 }
 
-const topic = ({ topics, names }: TopicParts, { context }: Channel): Resource => {
-  const name = names.topic(context)
+const topic = ({ topics, names }: TopicParts, channel: Channel): Resource => {
+  const name = names.topic(channel)
+  const look = async (): Promise<Found | undefined> => ((await topics.find(name)) === undefined ? undefined : {})
+  if (channel.name !== undefined) return { kind: 'topic', name, foreign: true, look }
   return {
     kind: 'topic',
     name,
     idempotent: true,
-    look: async () => ((await topics.find(name)) === undefined ? undefined : {}),
+    look,
     make: async () => void (await topics.create(name)),
   }
 }
@@ -160,7 +162,7 @@ const subscription = (
   { topics, queues, names }: ProvisionParts,
   { channel, subscriber, selection }: Subscriber,
 ): Resource => {
-  const [topicName, queueName] = [names.topic(channel.context), names.queue(channel.context, subscriber)]
+  const [topicName, queueName] = [names.topic(channel), names.queue(channel.context, subscriber)]
   const find = async () => {
     const [topicArn, queueArn] = await Promise.all([topics.arnOf(topicName), queues.arnOf(queueName)])
     if (topicArn === undefined || queueArn === undefined) return undefined

@@ -46,7 +46,7 @@ const harness = (fifo: boolean): TransportHarness => ({
       },
       inject: async ({ context }, body) => {
         using foreign = awsClients(broker.url)
-        const TopicArn = `arn:aws:sns:eu-west-1:000000000000:${namesWith(prefix, fifo).topic(context)}`
+        const TopicArn = `arn:aws:sns:eu-west-1:000000000000:${namesWith(prefix, fifo).topic({ context })}`
         const order = { MessageGroupId: 'foreign', MessageDeduplicationId: systemEnvironment.id() }
         await foreign.sns.publish({ TopicArn, Message: new TextDecoder().decode(body), ...(fifo ? order : {}) })
       },

@@ -17,6 +17,16 @@ test('standard queues have no arguments of FIFO, names have the prefix and label
   })
 })
 
+test("a foreign producer's topic is looked up by its own name", () => {
+  const { data, resource } = terraformOf(namesWith('test-', true), true, {
+    publishes: [],
+    receives: [{ channel: { context: 'erp', name: 'erp-orders.fifo' }, subscriber: 'billing' }],
+  })
+  expect(data).toEqual({ aws_sns_topic: { 'pabal-erp': { name: 'erp-orders.fifo' } } })
+  expect(resource['aws_sns_topic']).toBeUndefined()
+  expect(resource['aws_sqs_queue']!['pabal-erp-billing']).toMatchObject({ name: 'test-pabal-erp-billing.fifo' })
+})
+
 test('every reference is to something that is there', () => {
   const terraform = terraformOf(namesWith('', true), true, {
     publishes: [{ context: 'billing' }],

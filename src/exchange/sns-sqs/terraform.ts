@@ -13,9 +13,9 @@ import { queueAttributes, redriveTo } from './queues.ts'
 export const terraformOf = (names: Names, fifo: boolean, { publishes, receives }: Needs): Terraform => {
   const data: Blocks = {}
   const resource: Blocks = {}
-  for (const { context } of publishes)
-    add(resource, 'aws_sns_topic', labelOf(context), {
-      name: names.topic(context),
+  for (const channel of publishes)
+    add(resource, 'aws_sns_topic', labelOf(channel.context), {
+      name: names.topic(channel),
       ...(fifo ? { fifo_topic: true } : {}),
     })
   for (const { channel, subscriber, selection } of receives) {
@@ -26,7 +26,7 @@ export const terraformOf = (names: Names, fifo: boolean, { publishes, receives }
     const refused = labelOf(context, subscriber, 'refused')
     const topicArn = `\${data.aws_sns_topic.${topic}.arn}`
     const queueArn = `\${aws_sqs_queue.${queue}.arn}`
-    add(data, 'aws_sns_topic', topic, { name: names.topic(context) })
+    add(data, 'aws_sns_topic', topic, { name: names.topic(channel) })
     const pair = { name: names.queue(context, subscriber), refused: names.refused(context, subscriber) }
     addQueues(resource, { queue, refused }, pair, fifo)
     add(resource, 'aws_sqs_queue_policy', queue, {

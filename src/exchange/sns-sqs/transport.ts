@@ -6,6 +6,7 @@ import type { Needs, OpenTransport, Traits, Transport, TransportOptions } from '
 import { callsWithin } from './calls.ts'
 import type { SnsClient, SqsClient } from './driver.ts'
 import { bytesMax, bytesOfEvent } from './message.ts'
+import { faultInTopic } from './names.ts'
 import { type Ready, toTopics } from './outlet.ts'
 import { resourcesOf } from './provision.ts'
 import { Publisher } from './publisher.ts'
@@ -39,6 +40,7 @@ export const snsSqsTransport = (options: SnsSqsTransportOptions): Transport => {
     name: 'sns-sqs',
     traits,
     bytesOf: bytesOfEvent,
+    faultInName: faultInTopic(fifo),
     open: async (opened) => open(options, settings, traits, opened),
     terraform: (needs) => terraformOf(names, fifo, needs),
   }

@@ -3,43 +3,44 @@
 import type { Transport } from '../../../src/exchange/transport.ts'
 import { consumers, producers } from './apps.ts'
 
-/** Each at a URL. What ends with a process comes again after seconds: shorter than by default, so that a run has many of them. */
+/** Each at a URL, and with `provision` as it says. What ends with a process comes again after seconds: shorter than by default, so that a run has many of them. */
 export const transports = {
-  rabbitmq: async (url: string): Promise<Transport> => {
+  rabbitmq: async (url: string, provision = true): Promise<Transport> => {
     const { connect } = await import('amqplib')
     const { rabbitmqTransport } = await import('../../../src/exchange/rabbitmq/transport.ts')
     return rabbitmqTransport({
       connect: () => connect(`${url}?heartbeat=1`),
       subscribers: Object.fromEntries(producers.map(({ name }) => [name, consumers])),
       timeoutMs: 3_000,
+      provision,
     })
   },
-  kafka: async (url: string): Promise<Transport> => {
+  kafka: async (url: string, provision = true): Promise<Transport> => {
     const client = await import('@platformatic/kafka')
     const { kafka } = await import('pabal/kafka')
     const connection = { bootstrapBrokers: [url] }
-    return kafka({ client, connection, sessionTimeoutMs: 6_000, requestTimeoutMs: 3_000 })['~pabal'].carried[0]!
-      .transport
+    return kafka({ client, connection, sessionTimeoutMs: 6_000, requestTimeoutMs: 3_000, provision })['~pabal']
+      .carried[0]!.transport
   },
-  nats: async (url: string): Promise<Transport> => {
+  nats: async (url: string, provision = true): Promise<Transport> => {
     const { jetstream } = await import('@nats-io/jetstream')
     const { connect, headers } = await import('@nats-io/transport-node')
     const { nats } = await import('pabal/nats')
-    const settings = { ackWait: 2_000, publishTimeout: 3_000 }
+    const settings = { ackWait: 2_000, publishTimeout: 3_000, provision }
     return nats({ connect: () => connect({ servers: url }), jetstream, headers, ...settings })['~pabal'].carried[0]!
       .transport
   },
-  'redis-streams': async (url: string): Promise<Transport> => {
+  'redis-streams': async (url: string, provision = true): Promise<Transport> => {
     const { Redis } = await import('ioredis')
     const { redisStreamsTransport } = await import('../../../src/exchange/redis-streams/transport.ts')
     const client = (settings: object) => new Redis(url, settings)
-    return redisStreamsTransport({ client, leaseMs: 1_000, timeoutMs: 2_000 })
+    return redisStreamsTransport({ client, leaseMs: 1_000, timeoutMs: 2_000, provision })
   },
-  'sns-sqs': async (url: string): Promise<Transport> => {
+  'sns-sqs': async (url: string, provision = true): Promise<Transport> => {
     const { awsClients } = await import('../../support/aws-clients.ts')
     const { snsSqsTransport } = await import('../../../src/exchange/sns-sqs/transport.ts')
     const { sns, sqs } = awsClients(url)
-    return snsSqsTransport({ sns, sqs, waitMs: 1_000, visibilityMs: 5_000, requestTimeoutMs: 3_000 })
+    return snsSqsTransport({ sns, sqs, waitMs: 1_000, visibilityMs: 5_000, requestTimeoutMs: 3_000, provision })
   },
 }
 
