@@ -158,8 +158,8 @@ class OpenRedisStreams implements OpenTransport {
     }
   }
 
-  readonly refused: NonNullable<OpenTransport['refused']> = ({ context }, subscriber, limit, judge) =>
-    judgeRefused(this.#connection, subscriberNames(this.#options.prefix, context, subscriber), limit, judge)
+  readonly refused: NonNullable<OpenTransport['refused']> = (channel, subscriber, limit, judge) =>
+    judgeRefused(this.#connection, subscriberNames(this.#options.prefix, channel, subscriber), limit, judge)
 
   readonly resources: NonNullable<OpenTransport['resources']> = (needs) =>
     resourcesOf(this.#connection, this.#options.prefix, needs)
