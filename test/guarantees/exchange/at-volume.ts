@@ -133,6 +133,13 @@ class Crew {
     return consumers.every((name) => producers.every((producer) => this.#world.applied(name, producer) >= count))
   }
 
+  /** By all of them together. */
+  #applied(): number {
+    return consumers
+      .flatMap((name) => producers.map((producer) => this.#world.applied(name, producer)))
+      .reduce((all, count) => all + count)
+  }
+
   /** For whoever has to find out what went wrong. */
   story(): string {
     const counts = consumers.flatMap((name) =>
@@ -149,16 +156,16 @@ class Crew {
 
   /** Until every consumer has applied so many events of each producer. */
   async play(each: number, times: number): Promise<void> {
-    const until = (count: number): Promise<unknown> =>
-      eventually(
-        `all have ${count} of each`,
-        async () => {
-          // Looking has its price, and those who work are here too.
-          await setTimeout(lookEveryMs)
-          return this.#have(count)
-        },
-        standMs,
-      )
+    const until = async (count: number): Promise<void> => {
+      for (let most = -1, movedMs = Date.now(); !this.#have(count); ) {
+        // Looking has its price, and those who work are here too.
+        await setTimeout(lookEveryMs)
+        const applied = this.#applied()
+        if (applied > most) [most, movedMs] = [applied, Date.now()]
+        else if (Date.now() - movedMs > standMs)
+          throw new Error(`for ${standMs} ms nothing was applied, and not all have ${count} of each`)
+      }
+    }
     const rounds = this.#rounds(times)
     for (const [round, { what, happens }] of rounds.entries()) {
       const [before, after] = [round, round + 1].map((n) => Math.floor((each * n) / rounds.length))
