@@ -10,6 +10,7 @@ import { explainCommand } from './explain.ts'
 import { type GlobalOptions, Invocation } from './invocation.ts'
 import { logCommands } from './log.ts'
 import { formats } from './output/output.ts'
+import { refusedCommands } from './refused.ts'
 import { statusCommand } from './status.ts'
 import { topologyCommands } from './topology.ts'
 import { traceCommand } from './trace.ts'
@@ -58,6 +59,7 @@ export const createProgram = (runner: Runner): Command => {
     traceCommand(act),
     consumerCommands(act),
     deadCommands(act),
+    refusedCommands(act),
     databaseCommands(act),
     topologyCommands(act),
     doctorCommand(act),

@@ -7,7 +7,7 @@ import type { MessageLimits } from '../event/cloudevents/body.ts'
 import { type Carried, receivedChannel } from './exchange.ts'
 import type { ForeignReceiver } from './foreign-receiver.ts'
 import type { Receiver } from './receiver.ts'
-import type { OpenTransport, Receiving, Selection } from './transport.ts'
+import type { OpenTransport, Receiving, Refused, Selection, Taken } from './transport.ts'
 
 /** What one context receives from another. */
 export interface Reception {
@@ -17,6 +17,14 @@ export interface Reception {
   readonly receiver: Receiver | ForeignReceiver
   /** What is enough of the stream; undefined: all of it. */
   readonly selection?: Selection | undefined
+}
+
+/** What a context has refused, as an operator meets it. */
+export interface RefusedHere {
+  readonly refused: Refused
+  readonly reception: Reception
+  /** Gives it to the context once more; it may be refused again. */
+  readonly take: () => Promise<Taken>
 }
 
 export interface CarrierParts {
@@ -36,6 +44,10 @@ export class Carrier {
 
   constructor(parts: CarrierParts) {
     this.#parts = parts
+  }
+
+  get transport(): string {
+    return this.#parts.carried.transport.name
   }
 
   /** The transport, connected at its first use. */
@@ -86,6 +98,19 @@ export class Carrier {
     const receiving = this.#receiving
     this.#receiving = []
     await Promise.all(receiving.map((each) => each[Symbol.asyncDispose]()))
+  }
+
+  /** What the contexts here have refused and the broker keeps: of each reception `limit` at most, and what `judge` answers true for goes. */
+  async refused(limit: number, judge: (here: RefusedHere) => Promise<boolean>): Promise<void> {
+    const { carried, receptions } = this.#parts
+    if (receptions.length === 0) return
+    const open = await this.opened()
+    for (const reception of receptions) {
+      const { source, runtime, receiver } = reception
+      await open.refused?.(receivedChannel(carried, source), runtime.name, limit, (refused) =>
+        judge({ refused, reception, take: async () => (await receiver.take([refused.incoming]))[0] }),
+      )
+    }
   }
 
   async close(): Promise<void> {

@@ -52,6 +52,16 @@ export {
 } from './operated.ts'
 export { countEvents, countUserEvents, type LogSize } from './operator-events.ts'
 export { awaitOutcome, type Outcome } from './outcome.ts'
+export {
+  discardRefused,
+  listRefused,
+  type RefusedDetail,
+  type RefusedFilter,
+  type RefusedMessage,
+  type Retried,
+  retryRefused,
+  showRefused,
+} from './refused.ts'
 export { planReset, type ResetPlan, type ResetTarget, reset } from './reset.ts'
 export { type DeadPlan, planDead, retryAll, retryOne } from './retry.ts'
 export { type Skipped, type Skipper, skipAll, skipOne } from './skip.ts'

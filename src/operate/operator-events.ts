@@ -18,6 +18,8 @@ const titles = {
   'pabal.dead-letter-edited': 'dead letter edited and retried',
   'pabal.dead-letter-skipped': 'dead letter skipped',
   'pabal.dead-letters-skipped': 'dead letters skipped',
+  'pabal.refused-retried': 'refused messages retried',
+  'pabal.refused-discarded': 'refused messages discarded',
   'pabal.database-migrated': 'database migrated',
   'pabal.database-restored': 'database restored',
 } as const
@@ -28,6 +30,8 @@ export const operatorTitle = (type: string): string | undefined => (titles as Re
 
 /** The key of all that was done to one consumer. */
 export const consumerKey = (consumer: string): string => `${operatorKeyPrefix}consumer:${consumer}`
+/** The key of all that was done with what was refused of that source. */
+export const refusedKey = (source: string): string => `${operatorKeyPrefix}refused:${source}`
 export const databaseKey: string = `${operatorKeyPrefix}database`
 
 /** An operator's event is no definition of the app: nothing in the app can raise it. */
