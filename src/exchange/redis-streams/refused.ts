@@ -5,9 +5,6 @@ import type { Connection } from './connection.ts'
 import { bodyOf, type Fields, incoming } from './entry.ts'
 import type { SubscriberNames } from './names.ts'
 
-/** As `settle` writes them: `id`, its value, `reason`, its value. */
-const ownFields = 4
-
 export const judgeRefused = async (
   connection: Connection,
   { refused }: SubscriberNames,
@@ -22,7 +19,8 @@ export const judgeRefused = async (
     if (await judge(refusedOf(id.toString(), fields))) await connection.command('XDEL', [refused, id])
 }
 
+/** As `settle` writes them: `id`, its value, `reason`, its value, and what came. */
 const refusedOf = (id: string, fields: Fields): Refused => {
-  const original = fields.slice(ownFields)
-  return { id, reason: fields[3]?.toString(), incoming: incoming(original), body: bodyOf(original) }
+  const [, , , reason, ...original] = fields
+  return { id, reason: reason?.toString(), incoming: incoming(original), body: bodyOf(original) }
 }
