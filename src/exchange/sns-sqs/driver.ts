@@ -83,7 +83,7 @@ export interface ReceivedMessage {
   readonly MessageId?: string | undefined
   readonly ReceiptHandle?: string | undefined
   readonly Body?: string | undefined
-  readonly Attributes?: { readonly MessageGroupId?: string | undefined } | undefined
+  readonly Attributes?: { readonly SentTimestamp?: string | undefined } | undefined
   readonly MessageAttributes?:
     | Readonly<Record<string, { readonly DataType?: string | undefined; readonly StringValue?: string | undefined }>>
     | undefined
@@ -111,7 +111,7 @@ export interface SqsClient {
       WaitTimeSeconds: number
       VisibilityTimeout: number
       MessageAttributeNames: string[]
-      MessageSystemAttributeNames: 'MessageGroupId'[]
+      MessageSystemAttributeNames: 'SentTimestamp'[]
       ReceiveRequestAttemptId?: string
     },
     options: RequestOptions,

@@ -7,9 +7,9 @@ import type { Environment } from '../../core/environment.ts'
 import { backoffMs } from '../../core/environment.ts'
 import type { Taken } from '../transport.ts'
 import type { Call } from './calls.ts'
-import { type MessageAttribute, perRequest, type ReceivedMessage, type SqsClient } from './driver.ts'
+import { perRequest, type ReceivedMessage, type SqsClient } from './driver.ts'
 import { isRefused } from './failures.ts'
-import { attribute } from './message.ts'
+import { refusedAttributes } from './message.ts'
 
 /** The queues of one subscriber. */
 export interface Subscribed {
@@ -65,11 +65,11 @@ export class Queue {
     return { id: environment.id(), untilMs: environment.now() + visibilityMs }
   }
 
-  async receive(attempt: Attempt, signal: AbortSignal): Promise<readonly ReceivedMessage[]> {
+  async receive(attempt: Attempt, signal: AbortSignal, most: number = perRequest): Promise<readonly ReceivedMessage[]> {
     const { sqs, call, queues, fifo, visibilityMs, waitMs } = this.#parts
     const request = {
       QueueUrl: queues.queueUrl,
-      MaxNumberOfMessages: perRequest,
+      MaxNumberOfMessages: most,
       WaitTimeSeconds: Math.round(waitMs / 1_000),
       VisibilityTimeout: Math.ceil(visibilityMs / 1_000),
       MessageAttributeNames: ['All'],
@@ -77,7 +77,7 @@ export class Queue {
     }
     const { Messages = [] } = await call(
       'sqs:ReceiveMessage',
-      (options) => sqs.receiveMessage({ ...request, MessageSystemAttributeNames: ['MessageGroupId'] }, options),
+      (options) => sqs.receiveMessage({ ...request, MessageSystemAttributeNames: ['SentTimestamp'] }, options),
       { signal, waitMs },
     )
     for (const message of Messages) this.#held.add(message)
@@ -99,12 +99,18 @@ export class Queue {
         const refused = taken[at]?.refused
         if (refused === undefined || (await this.#setAside(message, refused))) done.push(message)
       }
-      await this.#inTens(done, (some) => this.#delete(some))
+      await this.delete(done)
     } catch (error) {
       warn(`what was taken from ${this.#parts.queues.queueUrl} could not be deleted, and will come again`, error)
     } finally {
       for (const message of messages) this.#held.delete(message)
     }
+  }
+
+  /** Rejects when they may come again; those that others have had meanwhile may too. */
+  async delete(messages: readonly ReceivedMessage[]): Promise<void> {
+    await this.#inTens(messages, (some) => this.#deleteSome(some))
+    for (const message of messages) this.#held.delete(message)
   }
 
   async close(): Promise<void> {
@@ -116,16 +122,13 @@ export class Queue {
   /** Whether it need not come again. */
   async #setAside(message: ReceivedMessage, refused: Error): Promise<boolean> {
     const { sqs, call, queues, fifo, warn } = this.#parts
-    const { MessageId = '', Body = '', Attributes, MessageAttributes = {} } = message
-    const attributes: Record<string, MessageAttribute> = { refused: attribute(printable(refused.message)) }
-    // Ten is all that a message may have.
-    for (const [name, { DataType, StringValue }] of Object.entries(MessageAttributes).slice(0, 9))
-      if (DataType !== undefined && StringValue !== undefined) attributes[name] = { DataType, StringValue }
+    const { MessageId = '', Body = '' } = message
     const request = {
       QueueUrl: queues.refusedUrl,
       MessageBody: Body,
-      MessageAttributes: attributes,
-      ...(fifo ? { MessageGroupId: Attributes?.MessageGroupId ?? 'refused', MessageDeduplicationId: MessageId } : {}),
+      MessageAttributes: refusedAttributes(message, refused),
+      // A group of its own: of one group nobody could look at more than ten.
+      ...(fifo ? { MessageGroupId: MessageId, MessageDeduplicationId: MessageId } : {}),
     }
     try {
       await this.#again(() => call('sqs:SendMessage', (options) => sqs.sendMessage(request, options)))
@@ -139,7 +142,7 @@ export class Queue {
     }
   }
 
-  async #delete(messages: readonly ReceivedMessage[]): Promise<void> {
+  async #deleteSome(messages: readonly ReceivedMessage[]): Promise<void> {
     const { sqs, call, queues } = this.#parts
     const Entries = messages.map(({ ReceiptHandle = '' }, at) => ({ Id: String(at), ReceiptHandle }))
     const request = { QueueUrl: queues.queueUrl, Entries }
@@ -196,5 +199,3 @@ export class Queue {
     await Promise.all(running)
   }
 }
-
-const printable = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 500) || '?'

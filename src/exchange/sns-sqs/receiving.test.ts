@@ -39,11 +39,7 @@ class FifoQueue implements Client {
 
   add(group: string, n: number): void {
     const attributes = `"specversion":"1.0","id":"${group}-${n}","source":"urn:pabal:ordering","type":"t","subject":"${group}"`
-    const message = {
-      MessageId: `${group}-${n}`,
-      Body: `{${attributes},"data":${n}}`,
-      Attributes: { MessageGroupId: group },
-    }
+    const message = { MessageId: `${group}-${n}`, Body: `{${attributes},"data":${n}}` }
     this.messages.push({ group, message, handle: '', hiddenUntilMs: 0 })
   }
 

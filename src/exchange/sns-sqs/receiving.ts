@@ -4,9 +4,9 @@
  */
 
 import { backoffMs, type Environment } from '../../core/environment.ts'
-import type { Incoming, Receiving, Take, Taken } from '../transport.ts'
+import type { Receiving, Take, Taken } from '../transport.ts'
 import { perRequest, type ReceivedMessage } from './driver.ts'
-import { fromMessage } from './message.ts'
+import { incoming } from './message.ts'
 import type { Queue } from './queue.ts'
 
 export interface ReceivingParts {
@@ -160,11 +160,10 @@ export class QueueReceiving implements Receiving {
   async #offer(batch: readonly ReceivedMessage[]): Promise<readonly Taken[] | undefined> {
     const { take, environment, warn, what } = this.#parts
     const ended = this.#ended.signal
-    const incoming = batch.map((message): Incoming => ({ decode: (limits) => fromMessage(message, limits) }))
     const untilMs = environment.now() + offeredMs
     for (let attempt = 1; ; attempt++)
       try {
-        return await take(incoming)
+        return await take(batch.map(incoming))
       } catch (error) {
         warn(`${batch.length} messages of ${what} could not be taken`, error)
         await environment.sleep(backoffMs(attempt, firstMs, maxMs, environment.random), ended)

@@ -8,7 +8,7 @@ import { Queue } from './queue.ts'
 import { QueueReceiving } from './receiving.ts'
 import type { Settings } from './settings.ts'
 
-interface ReceivingsParts {
+export interface ReceivingsParts {
   readonly sqs: SqsClient
   readonly call: Call
   readonly queues: Queues

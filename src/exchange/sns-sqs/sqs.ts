@@ -11,6 +11,7 @@ import { queuesOf } from './provision.ts'
 import { Publisher } from './publisher.ts'
 import { Queues } from './queues.ts'
 import { Receivings } from './receivings.ts'
+import { judgeRefused } from './refused.ts'
 import { type PublishingOptions, type ReceivingOptions, type Settings, settingsOf } from './settings.ts'
 import { terraformOfQueues } from './terraform.ts'
 
@@ -45,7 +46,8 @@ const open = (sqs: SqsClient, settings: Settings, traits: Traits, options: Trans
   const resources = (needs: Needs): readonly Resource[] => queuesOf({ queues, names }, needs)
   const ready: Ready = (needs) => provide('SQS', resources({ publishes: [], receives: [], ...needs }), provision)
   const publisher = new Publisher({ outlet: toQueues({ sqs, queues, names, ready }), call, traits, settings })
-  const receivings = new Receivings({ sqs, call, queues, settings, options })
+  const parts = { sqs, call, queues, settings, options }
+  const receivings = new Receivings(parts)
   return {
     publish: (channel, messages, signal) => publisher.publish(channel, messages, signal),
     receive: async (channel, subscriber, take) => {
@@ -54,6 +56,7 @@ const open = (sqs: SqsClient, settings: Settings, traits: Traits, options: Trans
       const from = { queue: names.queue(context), refused: names.refused(context) }
       return receivings.begin({ ...from, what: `what '${subscriber}' is sent from '${context}'` }, take)
     },
+    refused: ({ context }, _, limit, judge) => judgeRefused(parts, names.refused(context), limit, judge),
     resources,
     [Symbol.asyncDispose]: () => receivings[Symbol.asyncDispose](),
   }

@@ -12,6 +12,7 @@ import { resourcesOf } from './provision.ts'
 import { Publisher } from './publisher.ts'
 import { Queues } from './queues.ts'
 import { Receivings } from './receivings.ts'
+import { judgeRefused } from './refused.ts'
 import { type PublishingOptions, type ReceivingOptions, type Settings, settingsOf } from './settings.ts'
 import { terraformOf } from './terraform.ts'
 import { Topics } from './topics.ts'
@@ -60,7 +61,8 @@ const open = (
   const ready: Ready = (needs) =>
     provide('SNS and SQS', resources({ publishes: [], receives: [], ...needs }), provision)
   const publisher = new Publisher({ outlet: toTopics({ sns, topics, names, ready }), call, traits, settings })
-  const receivings = new Receivings({ sqs, call, queues, settings, options })
+  const parts = { sqs, call, queues, settings, options }
+  const receivings = new Receivings(parts)
   return {
     publish: (channel, messages, signal) => publisher.publish(channel, messages, signal),
     receive: async (channel, subscriber, take, selection) => {
@@ -69,6 +71,8 @@ const open = (
       const from = { queue: names.queue(context, subscriber), refused: names.refused(context, subscriber) }
       return receivings.begin({ ...from, what: `what '${subscriber}' receives from '${context}'` }, take)
     },
+    refused: ({ context }, subscriber, limit, judge) =>
+      judgeRefused(parts, names.refused(context, subscriber), limit, judge),
     resources,
     [Symbol.asyncDispose]: () => receivings[Symbol.asyncDispose](),
   }
