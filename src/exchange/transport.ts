@@ -121,7 +121,7 @@ export interface OpenTransport extends AsyncDisposable {
   /**
    * Shows what a subscriber has refused and the broker keeps, the oldest first, `limit` at most, one after the other. What `judge`
    * answers true for goes; the rest stays, in its order. When that rejects, so does this, and what was not judged stays. Somebody else who
-   * is at it may have some of it in hand. Absent: nothing is kept.
+   * is at it may have some of it in hand. A place that is not there yet holds nothing. Absent: nothing is kept.
    */
   refused?(
     channel: Channel,

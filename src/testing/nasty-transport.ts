@@ -119,6 +119,9 @@ const isWanted = (attributes: Attributes | undefined, selection: Selection = {})
 
 const nameOf = ({ context, name }: Channel): string => name ?? context
 
+/** Named after the context, also where the channel is a foreign producer's own. */
+const queueNameOf = ({ context }: Channel, subscriber: string): string => `${context}.${subscriber}`
+
 const perBatch = 100
 
 /** The broker. It outlives the processes that connect to it through `transport`. */
@@ -175,7 +178,8 @@ export class NastyBroker {
           ? {}
           : {
               refused: (channel, subscriber, limit, judge) =>
-                this.#queues.get(channel.context)?.get(subscriber)?.judge(limit, judge) ?? Promise.resolve(),
+                this.#queues.get(nameOf(channel))?.get(queueNameOf(channel, subscriber))?.judge(limit, judge) ??
+                Promise.resolve(),
             }),
         [Symbol.asyncDispose]: async () => {},
       }),
@@ -230,8 +234,7 @@ export class NastyBroker {
     const name = nameOf(channel)
     const queues = this.#queues.get(name) ?? new Map<string, Queue>()
     this.#queues.set(name, queues)
-    // Named after the context, also where the channel is a foreign producer's own.
-    const queueName = `${channel.context}.${subscriber}`
+    const queueName = queueNameOf(channel, subscriber)
     let queue = queues.get(queueName)
     const isNew = queue === undefined
     if (queue === undefined) queues.set(queueName, (queue = new Queue()))

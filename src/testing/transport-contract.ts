@@ -383,6 +383,7 @@ export const transportContract: readonly TransportRule[] = [
       const keeps = delivery === 'at-least-once' && subscribers !== 'none'
       assert.equal(looking.refused !== undefined, keeps, 'whoever delivers at least once keeps what was refused')
       if (!keeps) return
+      await looking.refused!(channel, 'shipping', 1, () => assert.fail('nothing is there yet'))
       const refuses = ({ attributes }: CloudEvent) => attributes.get('subject') === 'b'
       const { subscriber } = await subscribe(consumer, channel, 'shipping', new Subscriber(refuses))
       const sent = [...messages('a', 1, 1), ...messages('b', 1, 3), ...messages('a', 2, 2)]

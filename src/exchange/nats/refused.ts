@@ -4,7 +4,7 @@ import { isPabalError } from '../../core/errors.ts'
 import { percentDecode, percentEncode } from '../../event/cloudevents/percent.ts'
 import type { OpenTransport, Refused } from '../transport.ts'
 import type { JetStreamManager, JetStreamMessage, MessageHeaders, StoredMessage } from './driver.ts'
-import { asPabalError, isNoMessage, isTooMuch } from './errors.ts'
+import { asPabalError, isNoMessage, isNotFound, isTooMuch } from './errors.ts'
 import type { Connected } from './link.ts'
 import type { ChannelNames, SubscriberNames } from './names.ts'
 import { incoming } from './message.ts'
@@ -80,7 +80,7 @@ export const judgeRefused = async (
   for (let seq = 1, shown = 0; shown < limit; shown++) {
     const kept = await asked(
       manager.streams.getMessage(stream, { seq, next_by_subj: subject }).catch((error: unknown) => {
-        if (!isNoMessage(error)) throw error
+        if (!isNoMessage(error) && !isNotFound(error)) throw error
         return null
       }),
     )

@@ -5,7 +5,6 @@
 
 import type { OpenTransport } from '../transport.ts'
 import { perRequest, type ReceivedMessage } from './driver.ts'
-import { invalidTransport } from './failures.ts'
 import { refusedOf } from './message.ts'
 import { Queue } from './queue.ts'
 import type { ReceivingsParts } from './receivings.ts'
@@ -20,7 +19,7 @@ export const judgeRefused = async (
   judge: Parameters<NonNullable<OpenTransport['refused']>>[3],
 ): Promise<void> => {
   const queueUrl = await queues.find(name)
-  if (queueUrl === undefined) throw invalidTransport(`the queue ${name} is missing`)
+  if (queueUrl === undefined) return
   const { fifo, visibilityMs } = settings
   const { environment, warn } = options
   const ended = new AbortController().signal
