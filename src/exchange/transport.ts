@@ -29,6 +29,11 @@ export interface Traits {
 /** What one context publishes and sends: what its relay writes, and those who subscribe read. */
 export interface Channel {
   readonly context: string
+  /**
+   * Of what is published there: contexts that are sent messages. These wait for each of them, also for one that has never run; a
+   * broker that keeps nothing for who has never asked makes room for them beforehand.
+   */
+  readonly receivers?: readonly string[]
 }
 
 /**
