@@ -1,17 +1,21 @@
 /** What a handler's filter has left out, as a person sees it: never as handled, and never as late. */
 
-import { inProcess, over } from 'pabal'
+import { type App, inProcess, over } from 'pabal'
 import { sqlite } from 'pabal/sqlite'
 import { kind, NastyBroker } from 'pabal/testing'
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../../test/support/eventually.ts'
 import {
+  asia,
+  consumerOf,
   filteringBy,
-  OrderPaidV1,
+  fromOrdering,
   OrderPlaced,
   OrderPlacedV1,
   ordering,
   pathOf,
+  producerOf,
+  producing,
   shipping,
 } from '../../test/support/filtered-shop.ts'
 import { testFolder } from '../../test/support/folder.ts'
@@ -25,7 +29,6 @@ import { statusOf } from './status.ts'
 import { traceOf } from './trace.ts'
 
 const kim = { by: 'kim', reason: 'a typo' }
-const asia = { country: ['KR', 'JP'] }
 const countries = ['KR', 'US', undefined, 'JP']
 const passed = { 'k0#1': 'handled', 'k1#1': 'filtered', 'k2#1': 'filtered', 'k3#1': 'handled' }
 
@@ -42,7 +45,7 @@ const states = async (operated: Operated, context: string): Promise<Record<strin
   )
 }
 
-const placing = (app: ReturnType<typeof testApp>) => (which: readonly (string | undefined)[]) =>
+const placing = (app: App) => (which: readonly (string | undefined)[]) =>
   app.context(ordering).transaction(({ raise }) => {
     for (const [n, country] of which.entries())
       raise(OrderPlaced, { orderId: `k${n}`, n, ...(country === undefined ? {} : { country }) })
@@ -51,8 +54,7 @@ const placing = (app: ReturnType<typeof testApp>) => (which: readonly (string | 
 describe('what is not wanted', () => {
   test('in one process is filtered, from where the cursor has come to it', async () => {
     const folder = await testFolder()
-    const producing = ordering.with({ store: sqlite(pathOf(folder, 'ordering')) })
-    const app = testApp([producing, filteringBy(folder, shipping, asia)], { exchange: inProcess() })
+    const app = testApp([producing(folder), filteringBy(folder, shipping, asia)], { exchange: inProcess() })
     const place = placing(app)
     await place(countries)
     await app.settle({ withinMs: 10_000 })
@@ -63,19 +65,15 @@ describe('what is not wanted', () => {
     expect(await states(operated, 'ordering')).toEqual({ ...passed, 'k0#2': 'pending' })
     // By what the app has now.
     await app.stop()
-    const wider = await operate(testApp([producing, filteringBy(folder, shipping, undefined)]))
+    const wider = await operate(testApp([producing(folder), filteringBy(folder, shipping, undefined)]))
     expect(await states(wider, 'ordering')).toMatchObject({ 'k1#1': 'handled', 'k2#1': 'handled' })
   })
 
   test('over a transport is filtered too', async () => {
     const folder = await testFolder()
     const { transport } = new NastyBroker({ random: Math.random, faults: kind })
-    const producer = testApp([ordering.with({ store: sqlite(pathOf(folder, 'ordering')) })], {
-      exchange: over(transport),
-    })
-    const consumer = testApp([filteringBy(folder, shipping, asia)], {
-      exchange: over(transport, { from: { ordering: [OrderPlacedV1, OrderPaidV1] } }),
-    })
+    const producer = producerOf(folder, over(transport))
+    const consumer = consumerOf(over(transport, { from: fromOrdering }), filteringBy(folder, shipping, asia))
     await Promise.all([producer.start(), consumer.start()])
     await placing(producer)(countries)
     const operated = await operate(consumer)
@@ -101,10 +99,7 @@ describe('with a time', () => {
       { filter: asia, retry: 'none', within: '1 minute' },
     )
     const app = testApp(
-      [
-        ordering.with({ store: sqlite(pathOf(folder, 'ordering')) }),
-        shipping.with({ store: sqlite(pathOf(folder, 'shipping')), handlers: [keep] }),
-      ],
+      [producing(folder), shipping.with({ store: sqlite(pathOf(folder, 'shipping')), handlers: [keep] })],
       { environment: { ...impatient(), now: () => nowMs } },
     )
     return { app, place: placing(app), later: () => (nowMs += 60_001) }

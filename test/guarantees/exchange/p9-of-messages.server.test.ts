@@ -3,12 +3,7 @@
 import type { Transport } from 'pabal'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { defaultLimits } from '../../../src/core/limits.ts'
-import type { Broker } from '../../../tools/servers/broker.ts'
-import { missingKafka, startKafka } from '../../../tools/servers/kafka.ts'
-import { missingNats, startNats } from '../../../tools/servers/nats.ts'
-import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../tools/servers/rabbitmq.ts'
-import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
+import { quorumQueueIsKept } from '../../../tools/servers/rabbitmq.ts'
 import { startChild } from '../../support/child.ts'
 import { eventually } from '../../support/eventually.ts'
 import { testFolder } from '../../support/folder.ts'
@@ -27,27 +22,10 @@ import {
   smsOver,
   wholesale,
 } from '../../support/sms.ts'
-import { type MessageTransportName, messageTransports } from './transports.ts'
+import { brokers, eachBroker } from './brokers.ts'
+import { messageTransports } from './transports.ts'
 
-interface Over {
-  readonly missing: string | undefined
-  readonly start: () => Promise<Broker>
-  /** Before the first crash. */
-  readonly kept?: (broker: Broker, channel: string) => Promise<unknown>
-}
-
-const brokers: Readonly<Record<MessageTransportName, Over>> = {
-  rabbitmq: {
-    missing: missingRabbit(),
-    start: () => startRabbit(),
-    kept: (broker, channel) => quorumQueueIsKept(broker, `pabal.${channel}.notification.refused`),
-  },
-  kafka: { missing: missingKafka(), start: () => startKafka() },
-  nats: { missing: missingNats(), start: () => startNats() },
-  'redis-streams': { missing: missingRedis(), start: () => startRedis() },
-  'sns-sqs': { missing: missingSnsSqs(), start: () => startSnsSqs() },
-  sqs: { missing: missingSnsSqs(), start: () => startSnsSqs() },
-}
+const withSqs = [...eachBroker, ['sqs', brokers['sns-sqs']] as const]
 
 const withinMs = 90_000
 
@@ -69,64 +47,63 @@ const noting = (plain: Transport, arrived: Set<string>): Transport => ({
   },
 })
 
-describe.each(Object.entries(brokers) as [MessageTransportName, Over][])(
-  'messages',
-  (name, { missing, start, kept }) => {
-    describe.skipIf(missing)(titled(`over ${name}`, missing), () => {
-      // Over a queue there is nothing else.
-      test.each(name === 'sqs' ? [true] : [true, false])(
-        'nothing is lost, doubled or out of order (in a stream of their own: %s)',
-        { timeout: 240_000 },
-        async (apart) => {
-          const broker = await start()
-          onTestFinished(() => broker[Symbol.asyncDispose]())
-          const folder = await testFolder()
-          const transport = await messageTransports[name](broker.url)
-          const arrived = new Set<string>()
-          const dying = (role: string) =>
-            startChild({ file: 'test/support/sms-process.ts' }, role, folder, name, broker.url, String(apart))
-          const [first, second] = [ordering, wholesale].map((each) =>
-            testApp([sender(folder, each)], { leaseMs: 1_000, exchange: smsOver(transport, 'send', apart) }),
-          ) as [ReturnType<typeof testApp>, ReturnType<typeof testApp>]
-          const sendAll = (from: number, to: number) =>
-            Promise.all([send(first, ordering, from, to), send(second, wholesale, from, to)])
-          const receiving = async () => {
-            const exchange = smsOver(noting(transport, arrived), 'receive', apart)
-            const app = testApp([receiver(folder)], { leaseMs: 1_000, exchange })
-            await app.start()
-            return app
-          }
+describe.each(withSqs)('messages', (name, { missing, start }) => {
+  describe.skipIf(missing)(titled(`over ${name}`, missing), () => {
+    // Over a queue there is nothing else.
+    test.each(name === 'sqs' ? [true] : [true, false])(
+      'nothing is lost, doubled or out of order (in a stream of their own: %s)',
+      { timeout: 240_000 },
+      async (apart) => {
+        const broker = await start()
+        onTestFinished(() => broker[Symbol.asyncDispose]())
+        const folder = await testFolder()
+        const transport = await messageTransports[name](broker.url)
+        const arrived = new Set<string>()
+        const dying = (role: string) =>
+          startChild({ file: 'test/support/sms-process.ts' }, role, folder, name, broker.url, String(apart))
+        const [first, second] = [ordering, wholesale].map((each) =>
+          testApp([sender(folder, each)], { leaseMs: 1_000, exchange: smsOver(transport, 'send', apart) }),
+        ) as [ReturnType<typeof testApp>, ReturnType<typeof testApp>]
+        const sendAll = (from: number, to: number) =>
+          Promise.all([send(first, ordering, from, to), send(second, wholesale, from, to)])
+        const receiving = async () => {
+          const exchange = smsOver(noting(transport, arrived), 'receive', apart)
+          const app = testApp([receiver(folder)], { leaseMs: 1_000, exchange })
+          await app.start()
+          return app
+        }
 
-          // Nobody has ever received: they wait. Who sends them is killed when they are there, and does not know it.
-          await sendAll(0, 30)
-          const sending = dying('send')
-          await sending.said('published')
-          await sending.kill()
-          await Promise.all([first, second].map((app) => app.start()))
-          await first.settle({ withinMs })
+        // Nobody has ever received: they wait. Who sends them is killed when they are there, and does not know it.
+        await sendAll(0, 30)
+        const sending = dying('send')
+        await sending.said('published')
+        await sending.kill()
+        await Promise.all([first, second].map((app) => app.start()))
+        await first.settle({ withinMs })
 
-          // Between the effect and the acknowledgement.
-          const taking = dying('receive')
-          await taking.said('taken')
-          await eventually('some have had their effect', () => handled(folder) > 0, withinMs)
-          await taking.kill()
-          const before = ledgerOf(fileOf(folder, 'notification')).map(({ event_id }) => event_id)
+        // Between the effect and the acknowledgement.
+        const taking = dying('receive')
+        await taking.said('taken')
+        await eventually('some have had their effect', () => handled(folder) > 0, withinMs)
+        await taking.kill()
+        const before = ledgerOf(fileOf(folder, 'notification')).map(({ event_id }) => event_id)
 
-          const away = await receiving()
-          await eventually('some more have come', () => handled(folder) > before.length, withinMs)
-          await away.stop({ graceMs: 0 })
-          for (const each of senders) await kept?.(broker, apart ? `${each.name}__sms` : each.name)
-          await broker.crash()
-          await sendAll(30, 60)
-          await broker.start()
-          // Two processes of the receiver.
-          await Promise.all([receiving(), receiving()])
-          await sendAll(60, 80)
-          await eventually('all are handled', () => handled(folder) >= sentInAll(folder), withinMs).catch(() => {})
-          expectAllHandled(folder)
-          expect(before.some((id) => arrived.has(id))).toBe(true)
-        },
-      )
-    })
-  },
-)
+        const away = await receiving()
+        await eventually('some more have come', () => handled(folder) > before.length, withinMs)
+        await away.stop({ graceMs: 0 })
+        if (name === 'rabbitmq')
+          for (const each of senders)
+            await quorumQueueIsKept(broker, `pabal.${each.name}${apart ? '__sms' : ''}.notification.refused`)
+        await broker.crash()
+        await sendAll(30, 60)
+        await broker.start()
+        // Two processes of the receiver.
+        await Promise.all([receiving(), receiving()])
+        await sendAll(60, 80)
+        await eventually('all are handled', () => handled(folder) >= sentInAll(folder), withinMs).catch(() => {})
+        expectAllHandled(folder)
+        expect(before.some((id) => arrived.has(id))).toBe(true)
+      },
+    )
+  })
+})
