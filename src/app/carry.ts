@@ -14,7 +14,16 @@ import { relaySpec } from '../exchange/relay.ts'
 import { verifierSpec } from '../exchange/verifier.ts'
 import type { Bell } from '../subscription/source.ts'
 import { Subscription, type SubscriptionOptions } from '../subscription/subscription.ts'
-import { type Composition, isCommand, nameOf, publishedIn, relayedIn, selectionOf, specsOf } from './composition.ts'
+import {
+  channelFor,
+  type Composition,
+  isCommand,
+  nameOf,
+  publishedIn,
+  relayedIn,
+  selectionOf,
+  specsOf,
+} from './composition.ts'
 import type { OpenLog, OpenOptions } from './opened.ts'
 
 interface Parts {
@@ -57,7 +66,8 @@ const relayOf = (bound: Bound, carried: Carried, { opened }: Carrier, parts: Par
   const { transport, stream } = carried
   const publications = relayedIn(parts.composition, bound, carried)
   if (publications.length === 0) return []
-  const spec = relaySpec({ context, transport: transport.name, stream, publications, opened })
+  const channel = channelFor(parts.composition, bound, carried)
+  const spec = relaySpec({ channel, transport: transport.name, stream, publications, opened })
   const source = logOf(context, publications, 'relay', parts)
   return [new Subscription({ ...shared(parts), spec, source, runtime: parts.runtimes.get(context)! })]
 }

@@ -7,7 +7,7 @@ import type { Publication } from '../event/publication.ts'
 import { type EntryDefinition, isMessage, receiverOf } from '../event/definition.ts'
 import { type Carried, channelOf, type Exchange, receivedChannel } from '../exchange/exchange.ts'
 import { perKeyNames } from '../event/attributes.ts'
-import type { Needs, Selection } from '../exchange/transport.ts'
+import type { Channel, Needs, Selection } from '../exchange/transport.ts'
 import { selectionFor, type Want } from './selection.ts'
 
 /** A consumer's share of one producing context: the publications that it reads there. */
@@ -260,6 +260,13 @@ export const relayedIn = ({ contexts }: Composition, bound: Bound, carried: Carr
   return published.filter(({ to }) => !isMessage(to) || !isAtWork(contexts, receiverOf(to)))
 }
 
+/** Where its relay writes, and who is sent messages there: who is at work here reads them in the log. */
+export const channelFor = (composition: Composition, bound: Bound, carried: Carried): Channel => {
+  const messages = relayedIn(composition, bound, carried).flatMap(({ to }) => (isMessage(to) ? [to] : []))
+  const receivers = [...new Set(messages.map(receiverOf))].filter((name) => !isAtWork(composition.contexts, name))
+  return { ...channelOf(nameOf(bound), carried.stream), receivers }
+}
+
 /** What is enough for a context of what comes in a stream of another one. */
 export const selectionOf = (
   bound: Bound,
@@ -290,7 +297,7 @@ export const needsOf = (composition: Composition, carried: Carried): Needs => {
   return {
     publishes: contexts
       .filter((bound) => relayedIn(composition, bound, carried).length > 0)
-      .map((bound) => channelOf(nameOf(bound), stream)),
+      .map((bound) => channelFor(composition, bound, carried)),
     receives: contexts.flatMap((bound) =>
       [...sourcesOf(bound)].map((source) => ({
         channel: receivedChannel(carried, source),

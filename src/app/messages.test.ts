@@ -17,6 +17,7 @@ import { kind, NastyBroker } from 'pabal/testing'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { withCode } from '../../test/support/shop.ts'
+import { needsOf } from './composition.ts'
 
 const schema = z.object({ id: z.string() })
 const of = { schema, key: ({ id }: z.infer<typeof schema>): string => id }
@@ -72,6 +73,17 @@ describe('an app is refused', () => {
     // It may be elsewhere, and read here.
     compose([sending(Reserve)])
   })
+})
+
+test('a broker is told who is sent messages, but for who is at work here and reads them in the log', () => {
+  const receivers = (...contexts: Parameters<typeof compose>[0]) => {
+    const { composition } = compose([sending(SendSms, SendLetter, Reserve), ...contexts], carrying('many')())['~pabal']
+    return needsOf(composition, composition.carried[0]!).publishes
+  }
+  const told = (...names: string[]) => [{ context: 'ordering', receivers: names }]
+  expect(receivers()).toEqual(told('notification', 'warehouse'))
+  expect(receivers(notification.with({ store }))).toEqual(told('notification', 'warehouse'))
+  expect(receivers(notification.with({ store, handlers: [send] }))).toEqual(told('warehouse'))
 })
 
 describe('over a transport to a single context', () => {

@@ -25,6 +25,8 @@ export interface Done {
   readonly sinceMs: number
   readonly waitMs: number | undefined
   readonly copy?: string
+  /** The copy's payload. */
+  readonly data?: unknown
 }
 
 /** What was done, and with `--wait` what became of it: exit code 1 when it failed again, or nobody has tried it. */
@@ -32,7 +34,7 @@ export const tell = async (
   invocation: Invocation,
   operated: Operated,
   found: FoundDeadLetter,
-  { action, sinceMs, waitMs, copy }: Done,
+  { action, sinceMs, waitMs, copy, data }: Done,
 ): Promise<number | void> => {
   const { output } = invocation
   const { row } = found
@@ -52,7 +54,7 @@ export const tell = async (
     })
     return
   }
-  const outcome = await awaitOutcome(operated, found, sinceMs, waitMs)
+  const outcome = await awaitOutcome(operated, found, sinceMs, waitMs, data)
   output.answer({
     json: { ...what, outcome: outcome.state },
     text: outcomeLines(output, found, outcome, operated.environment.now()),
@@ -66,6 +68,10 @@ const outcomeLines = (output: Output, found: FoundDeadLetter, outcome: Outcome, 
   switch (outcome.state) {
     case 'handled':
       return [line`${paint.good('✓ handled')} ${row.type} ${row.event_id}; key ${row.key} goes on`]
+    case 'filtered':
+      return [
+        line`${paint.careful('∅ filtered')} ${row.type} ${row.event_id}: the handler's filter does not want it; key ${row.key} goes on`,
+      ]
     case 'skipped':
       return [line`${paint.careful('↷ left out')} by ${outcome.by}: ${outcome.reason}`]
     case 'failed': {

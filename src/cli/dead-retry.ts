@@ -78,7 +78,7 @@ export const editDead = async (
   })
   const sinceMs = operated.environment.now()
   const copy = await edit(operated, found, plan, reasoned)
-  return tell(invocation, operated, found, { action: 'edit', sinceMs, waitMs, copy })
+  return tell(invocation, operated, found, { action: 'edit', sinceMs, waitMs, copy, data: plan.after })
 }
 
 /** @throws PABAL_USAGE when the file cannot be read */

@@ -12,6 +12,8 @@ export const deliveryLine = (output: Output, delivery: Delivery, nowMs: number):
   switch (delivery.state) {
     case 'handled':
       return line`${paint.good('✓')} ${name}${title}`
+    case 'filtered':
+      return line`${paint.dim('∅')} ${name}${title} filtered: not wanted by its filter`
     case 'skipped':
       return line`${paint.careful('↷')} ${name}${title} skipped by ${delivery.skippedBy ?? '?'}: ${delivery.skippedReason ?? ''}`
     case 'retrying':

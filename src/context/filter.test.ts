@@ -6,6 +6,7 @@ import { sqlite } from 'pabal/sqlite'
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../../test/support/eventually.ts'
 import {
+  asia,
   consumerOf,
   filteringBy,
   OrderPaid,
@@ -15,6 +16,7 @@ import {
   ordering,
   pathOf,
   producerOf,
+  producing,
   type ShopFilter,
   shipping,
   wantedOf,
@@ -22,7 +24,6 @@ import {
 import { testFolder } from '../../test/support/folder.ts'
 import { enter, ledgerOf, parkedIn, prepareLedger, sequencesOf, testApp } from '../../test/support/shop.ts'
 
-const producing = (folder: string): Bound => ordering.with({ store: sqlite(pathOf(folder, 'ordering')) })
 const exchanges = {
   'in process': (folder: string, consumer: Bound) => consumerOf(inProcess(), producing(folder), consumer),
   'over the shared store': (folder: string, consumer: Bound) => consumerOf(sharedStore(producing(folder)), consumer),
@@ -30,7 +31,7 @@ const exchanges = {
 const anyFilter = fc.constantFrom<ShopFilter | undefined>(
   undefined,
   { country: ['KR'] },
-  { country: ['KR', 'JP'] },
+  asia,
   { large: ['yes'] },
   { country: ['US'], large: ['no'] },
   { country: ['DE'] },

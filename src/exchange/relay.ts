@@ -9,8 +9,8 @@ import { isPabalError } from '../core/errors.ts'
 import { type StreamPlace, toCloudEvent } from '../event/cloudevents/to-cloud-event.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { Publication } from '../event/publication.ts'
-import { channelOf, publicStream } from './exchange.ts'
-import type { OpenTransport, Outgoing } from './transport.ts'
+import { publicStream } from './exchange.ts'
+import type { Channel, OpenTransport, Outgoing } from './transport.ts'
 
 /** Events of one publish, and of one move of the cursor. */
 const batch = 1_000
@@ -19,7 +19,7 @@ export const relayName = (transport: string, stream: string): string =>
   stream === publicStream ? `relay-${transport}` : `relay-${transport}-${stream}`
 
 export interface RelayOptions {
-  readonly context: string
+  readonly channel: Channel
   readonly transport: string
   readonly stream: string
   /** Of the context, in that stream. */
@@ -28,10 +28,10 @@ export interface RelayOptions {
 }
 
 /** The relay of a context as a durable handler with external effects, from the beginning of the log. */
-export const relaySpec = ({ context, transport, stream, publications, opened }: RelayOptions): DurableSpec => {
+export const relaySpec = ({ channel, transport, stream, publications, opened }: RelayOptions): DurableSpec => {
   const handleBatch: NonNullable<DurableSpec['handleBatch']> = async (events, { signal, incarnation }) =>
     (await opened()).publish(
-      channelOf(context, stream),
+      channel,
       events.map((event) => outgoing(event, { stream, incarnation, previousId: event.previousId })),
       signal,
     )

@@ -112,6 +112,31 @@ describe.each(brokers)('$name', (of: TopologyBroker) => {
       expect((await standing()).filter((name) => !made.includes(name) && !of.comesByItself.test(name))).toEqual([])
     })
 
+    // Where the channel itself keeps things, they wait there.
+    test.for(
+      of.keeps === 'queues' && !of.forOne ? ['who sends messages makes what they wait in, and leaves it there'] : [],
+    )('%s', async () => {
+      const { prefix, open, apply, plan, destroy, standing } = await bench()
+      const sender: Needs = { publishes: [{ ...ordering, receivers: ['shipping'] }], receives: [] }
+      expect(await plan(sender)).toEqual(creating(prefix, [...of.ofChannel, ...of.ofSubscriber('shipping')]))
+      expect(await (await open()).publish(sender.publishes[0]!, [message(1)], AbortSignal.timeout(20_000))).toEqual([
+        undefined,
+      ])
+      for (const needs of [sender, receivedBy('shipping')]) expect(await plan(needs)).toEqual([])
+      const made = await standing()
+      const kept = await destroy(sender)
+      expect(kept).not.toEqual([])
+      expect(kept.filter((each) => !each.startsWith('keep'))).toEqual([])
+      expect(await standing()).toEqual(made)
+      expect(await apply(sender)).toEqual([])
+      const came: string[] = []
+      const receiving = await (await open(false)).receive(ordering, 'shipping', async (batch) =>
+        batch.map((each) => void came.push(String(each.decode(defaultLimits).attributes.get('id')))),
+      )
+      onTestFinished(() => receiving[Symbol.asyncDispose]())
+      await eventually('it has waited', () => came.includes('a-1'))
+    })
+
     test('with provision: false all that is missing is named, and nothing is made', async () => {
       const { prefix, open, standing } = await bench()
       const fixed = await open(false)

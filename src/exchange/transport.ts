@@ -34,6 +34,11 @@ export interface Channel {
    * removed. What is pabal's beside it (queue, group, what was refused) is named after `context`. Absent: it is pabal's, and so named.
    */
   readonly name?: string
+  /**
+   * Of what is published there: contexts that are sent messages. These wait for each of them, also for one that has never run; a
+   * broker that keeps nothing for who has never asked makes room for them beforehand.
+   */
+  readonly receivers?: readonly string[]
 }
 
 /**

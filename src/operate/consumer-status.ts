@@ -49,13 +49,16 @@ export interface ConsumerStatus {
   readonly lanes: readonly LaneStatus[]
   /** The log does not hold what was handled at the cursor. */
   readonly rewound: boolean
-  /** Events of its types after the cursor; null when nothing here can read them. */
+  /**
+   * Events of its types after the cursor; null when nothing here can read them. A filter is judged when the cursor comes to an event:
+   * what it will leave out is counted here, in `lagMs`, and among what is waiting.
+   */
   readonly lagEvents: number | null
   /** Age of the oldest event that is not handled, parked ones too. */
   readonly lagMs: number | null
   readonly oldest: UnhandledEvent | null
   readonly withinMs: number | null
-  /** Events that were not handled within that time; null without one. */
+  /** Events that were not handled within that time, of those that its filter wants; null without a time. */
   readonly late: number | null
   readonly retryingKeys: number
   readonly nextRetryAt: number | null
@@ -154,9 +157,9 @@ const statusOf = async (
     oldest: oldest === undefined ? null : unhandled(oldest),
     withinMs: spec?.withinMs ?? null,
     late:
-      log === undefined || spec?.withinMs === undefined
+      subscription === undefined || spec?.withinMs === undefined
         ? null
-        : await countLate(context, consumer, log, lanes, row?.lanes ?? 1, nowMs - spec.withinMs),
+        : await countLate(context, subscription, lanes, row?.lanes ?? 1, nowMs - spec.withinMs),
     ...parked,
     skipped: row?.skipped ?? 0,
     early: log === undefined || !isReceived(source) ? [] : await earlyOf(context, log),

@@ -1,20 +1,34 @@
 /** Who has taken an event: for each consumer of its type a true answer (P10). */
 
+import type { EventRecord, StoredEvent } from '../event/envelope.ts'
 import { receivedFrom, receivedName } from '../exchange/received-log.ts'
 import { slotOf } from '../store/slot.ts'
 import type { ConsumerRow, CursorRow, ParkedKey } from '../store/store.ts'
 import type { EventSource } from '../subscription/source.ts'
 import type { Subscription } from '../subscription/subscription.ts'
+import { filteredBy } from './filtered.ts'
 import type { FoundEvent } from './log.ts'
 import type { Operated, OperatedContext } from './operated.ts'
 
 /**
  * - `handled`: its effects are committed. `skipped`: left out, by a person or a declared policy.
+ * - `filtered`: the cursor has passed it, and the handler's filter does not want it: it has no effects. Nothing of that is stored: it
+ *   is judged by the filter of the opened app, so that what was handled under an earlier filter may show as `filtered`, and the
+ *   other way round.
  * - `retrying`, `dead`: its handler failed. `waiting`: an earlier event of its key did.
  * - `pending`: the cursor has not come to it. `unwanted`: it was there before the consumer began.
  * - `new`: the consumer was never started.
  */
-export type DeliveryState = 'handled' | 'skipped' | 'retrying' | 'dead' | 'waiting' | 'pending' | 'unwanted' | 'new'
+export type DeliveryState =
+  | 'handled'
+  | 'filtered'
+  | 'skipped'
+  | 'retrying'
+  | 'dead'
+  | 'waiting'
+  | 'pending'
+  | 'unwanted'
+  | 'new'
 
 export interface Delivery {
   readonly context: string
@@ -73,28 +87,32 @@ export class Deliveries {
     for (const reader of this.#readers) {
       const { source } = reader.subscription
       if (source.name !== read || (received !== undefined && reader.context.context !== log.context)) continue
-      if (!(await isFor(source, row.key, row.sequence, row.id))) continue
+      const event = await handedOut(source, row)
+      if (event === undefined) continue
       const { spec, name, context } = reader.subscription
-      const state = await stateOf(reader, row)
+      const state = await stateOf(reader, row, event)
       deliveries.push({ context, consumer: name, title: spec.title ?? null, effects: spec.effects, ...state })
     }
     return deliveries
   }
 }
 
-/** Whether the source hands it out: one of its types, and published if it is another context's. */
-const isFor = async (source: EventSource, key: string, sequence: number, id: string): Promise<boolean> => {
+type Placed = Pick<StoredEvent, 'id' | 'key' | 'sequence' | 'position'>
+
+/** As the source hands it out; undefined where it does not: it is none of its types, or another context's and not published. */
+const handedOut = async (source: EventSource, { id, key, sequence }: Placed): Promise<EventRecord | undefined> => {
   const [event] = await source.readKey(key, sequence, 1)
-  return event?.id === id
+  return event?.id === id ? event : undefined
 }
 
 type State = Omit<Delivery, 'context' | 'consumer' | 'title' | 'effects'>
 
 const stateOf = async (
   { context, subscription, row: consumer, cursors }: Reader,
-  { id, key, sequence, position }: { id: string; key: string; sequence: number; position: number },
+  { id, key, sequence, position }: Placed,
+  event: EventRecord,
 ): Promise<State> => {
-  const { name, source } = subscription
+  const { name, source, spec } = subscription
   const lane = laneOf(cursors, consumer, key)
   if (consumer === undefined || lane === undefined) return { state: 'new' }
   const { parked, skipped } = await context.database.read(async (session) => ({
@@ -109,7 +127,8 @@ const stateOf = async (
       ...(consumer.breaker_until_ms === null ? {} : { stopped: 'held' }),
     }
   if (parked !== undefined && sequence >= parked.sequence) return parkedState(parked, sequence)
-  return { state: position <= lane.start_position ? 'unwanted' : 'handled' }
+  if (position <= lane.start_position) return { state: 'unwanted' }
+  return { state: filteredBy(spec)(event) ? 'filtered' : 'handled' }
 }
 
 const parkedState = ({ sequence, status, attempts, next_ms, error }: ParkedKey, of: number): State => ({

@@ -3,7 +3,9 @@
 import { type EventRecord, recordOf } from '../event/envelope.ts'
 import type { ConsumerRow, CursorRow, ParkedKey } from '../store/store.ts'
 import type { EventSource } from '../subscription/source.ts'
+import type { Subscription } from '../subscription/subscription.ts'
 import { definitionOf } from './event-record.ts'
+import { filteredBy } from './filtered.ts'
 import type { OperatedContext, OperatedLog } from './operated.ts'
 
 /** Beyond these, "more than so many" is all that anyone needs to know. */
@@ -53,40 +55,45 @@ const firstAfter = async (
   }
 }
 
-/** Events older than the deadline that are not handled: after the cursor, or parked. At most about 10,000 are counted. */
+/**
+ * Events older than the deadline that are not handled, after the cursor or parked, without those that the filter leaves out. At most
+ * about 10,000 are counted; with a filter, all that are overdue may be read for it.
+ */
 export const countLate = async (
   context: OperatedContext,
-  consumer: string,
-  source: EventSource,
+  { spec, source }: Subscription,
   lanes: readonly CursorRow[],
   laneCount: number,
   deadlineMs: number,
 ): Promise<number> => {
+  const isFiltered = filteredBy(spec)
+  const lateOf = (due: readonly EventRecord[]): number => due.filter((event) => !isFiltered(event)).length
   let late = 0
   for (const { lane, position } of lanes)
-    late += await lateAfter(source, position, { lane, lanes: laneCount }, deadlineMs)
-  for await (const { events } of parkedEvents(context, consumer, source, lanes)) {
-    late += events.filter(({ timeMs }) => timeMs < deadlineMs).length
+    for await (const due of dueAfter(source, position, { lane, lanes: laneCount }, deadlineMs)) {
+      late += lateOf(due)
+      if (late >= lateMax) break
+    }
+  for await (const { events } of parkedEvents(context, spec.name, source, lanes)) {
+    late += lateOf(events.filter(({ timeMs }) => timeMs < deadlineMs))
     if (late >= lateMax) break
   }
   return late
 }
 
-const lateAfter = async (
+async function* dueAfter(
   source: EventSource,
   position: number,
   lane: { readonly lane: number; readonly lanes: number },
   deadlineMs: number,
-): Promise<number> => {
-  let late = 0
-  for (let after = position; late < lateMax; ) {
+): AsyncGenerator<readonly EventRecord[]> {
+  for (let after = position; ; ) {
     const { events, through } = await source.readAfter({ after, lane, limit: perRead })
-    const due = events.filter(({ timeMs }) => timeMs < deadlineMs).length
-    late += due
-    if (due < events.length || through <= after) break
+    const due = events.filter(({ timeMs }) => timeMs < deadlineMs)
+    yield due
+    if (due.length < events.length || through <= after) return
     after = through
   }
-  return late
 }
 
 /** Each parked key with what of it the cursor has passed: the failing event and those behind it. */

@@ -14,7 +14,7 @@ export interface SourcePlan {
   readonly source: string
   readonly from: readonly number[]
   readonly to: number
-  /** Events that were handled and will be again. */
+  /** Events that were handled and will be again, counting those that a filter leaves out. */
   readonly again: number
   /** Events that were not handled and will not be. */
   readonly leftOut: number

@@ -176,6 +176,27 @@ test('a corrected copy is handled in its place by this consumer only, and its tr
   expect(await lettersOf(shop)).toHaveLength(2)
 })
 
+test('a retry tells that the event was passed over, where the handler has a filter by now that does not want it', async () => {
+  const { shop, app } = await broken()
+  shop.fail({ 'open-shipment': { [second.orderId]: 'no such street' } })
+  app.place([second])
+  await counted(shop, 'shipping', deadShipments, 1)
+  await app.stop()
+  const options = { largeOnly: true } as const
+  shop.configureShop(options)
+  await shop.start(options)
+  const [{ id }] = (
+    await shop.pabal(['dead', 'list', '--consumer', 'open-shipment', '-o', 'jsonl'])
+  ).rows<Letter>() as [Letter]
+  const retried = await shop.pabal(['dead', 'retry', id, '--consumer', 'open-shipment', '--wait', '-o', 'json'])
+  expect(retried.json()).toMatchObject({ outcome: 'filtered' })
+  await counted(shop, 'shipping', 'select count(*) from pabal_shipping_parked', 0)
+  expect(applied(shop, 'shipping', second.orderId)).toHaveLength(1)
+  const trace = await shop.pabal(['trace', id])
+  expect(trace.out).toContain('∅ shipping/open-shipment filtered: not wanted by its filter')
+  expect(trace.out).toContain('✓ ordering/charge')
+})
+
 test('a skipped event is left out with its reason, and its key goes on behind it', async () => {
   const { shop } = await broken()
   const { id } = (await lettersOf(shop)).find(({ key }) => key === first.orderId)!

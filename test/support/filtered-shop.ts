@@ -5,7 +5,7 @@ import { type App, type Bound, defineContext, defineEvent, definePublicEvent, ty
 import { sqlite } from 'pabal/sqlite'
 import { z } from 'zod'
 import type { Filter } from '../../src/event/filter.ts'
-import { enter, type LogRow, logOf, prepareLedger, testApp } from './shop.ts'
+import { enter, type LogRow, logOf, prepareLedger, rowsOf, testApp } from './shop.ts'
 
 const Order = z.object({ orderId: z.string(), country: z.string().optional(), n: z.int() })
 type Order = z.infer<typeof Order>
@@ -50,10 +50,25 @@ export const orderOf = (orderId: string, n: number): Order => {
   return { orderId, country: countries[byte! % countries.length], n }
 }
 
+/** What comes from there over a transport. */
+export const fromOrdering = { ordering: [OrderPlacedV1, OrderPaidV1] }
+
+/** Every third is paid; in transactions of twenty. */
+export const placeAll = async (app: App, orders: readonly { orderId: string; n: number }[]): Promise<void> => {
+  for (let at = 0; at < orders.length; at += 20)
+    await app.context(ordering).transaction(({ raise }) => {
+      for (const { orderId, n } of orders.slice(at, at + 20))
+        raise(n % 3 === 0 ? OrderPaid : OrderPlaced, orderOf(orderId, n))
+    })
+}
+
 export const pathOf = (folder: string, context: string): string => `${folder}/${context}.db`
 
-export const producerOf = (folder: string, exchange?: Exchange, context: typeof ordering = ordering): App =>
-  testApp([context.with({ store: sqlite(pathOf(folder, 'ordering')) })], {
+export const producing = (folder: string, context: typeof ordering = ordering): Bound =>
+  context.with({ store: sqlite(pathOf(folder, 'ordering')) })
+
+export const producerOf = (folder: string, exchange?: Exchange, context?: typeof ordering): App =>
+  testApp([producing(folder, context)], {
     leaseMs: 1_000,
     ...(exchange === undefined ? {} : { exchange }),
   })
@@ -63,6 +78,9 @@ export const shipping = defineContext('shipping', { store: sqlite, events: [] })
 export const billing = defineContext('billing', { store: sqlite, events: [] })
 
 export type ShopFilter = { readonly country?: readonly string[]; readonly large?: readonly string[] }
+/** Of whole keys, and of what varies within one. */
+export const asia = { country: ['KR', 'JP'] }
+export const large = { country: ['US'], large: ['yes'] }
 
 /** One handler of both events, which enters what it is handed. */
 export const filteringBy = (
@@ -85,6 +103,12 @@ export const filteringBy = (
 
 export const consumerOf = (exchange: Exchange, ...contexts: readonly Bound[]): ReturnType<typeof testApp> =>
   testApp(contexts, { exchange, leaseMs: 1_000 })
+
+/** Events that a transport has brought to a context, and those of them that wait for what was before. */
+export const countReceived = (folder: string, context: string): number =>
+  rowsOf<{ n: number }>(pathOf(folder, context), `SELECT count(*) AS n FROM pabal_${context}_event`)[0]!.n
+export const earlyIn = (folder: string, context: string): { key: string; sequence: number; reason: string }[] =>
+  rowsOf(pathOf(folder, context), `SELECT key, sequence, reason FROM pabal_${context}_early ORDER BY key, sequence`)
 
 export const dataOf = ({ data }: Pick<LogRow, 'data'>): Order => JSON.parse(data) as Order
 

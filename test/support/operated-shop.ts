@@ -21,6 +21,7 @@ export const OrderPlacedV1 = definePublicEvent('shop.order-placed.v1', {
   schema: Order,
   key,
   title: '주문됨',
+  attributes: { size: ({ totalPence }) => (totalPence > 1_000_000 ? 'large' : 'small') },
 })
 export const OrderPlaced = defineEvent('ordering.order-placed', { schema: Order, key, title: '주문됨' })
 export const OrderCancelled = defineEvent('ordering.order-cancelled', { schema: Order, key, title: '주문취소됨' })
@@ -50,9 +51,11 @@ export interface Options {
   readonly without?: readonly string[]
   /** Renamed handlers: old name to new. */
   readonly renamed?: Readonly<Record<string, string>>
+  /** Shipments are opened for large orders only. */
+  readonly largeOnly?: true
 }
 
-export const createOperatedShop = (folder: string, { without = [], renamed = {} }: Options = {}): App => {
+export const createOperatedShop = (folder: string, { without = [], renamed = {}, largeOnly }: Options = {}): App => {
   const nameOf = (name: string) => renamed[name] ?? name
   const note = (consumer: string, text: string) => appendFileSync(join(folder, `${consumer}.txt`), `${text}\n`)
   const retry = { attempts: 2, first: 1, max: 2 } as const
@@ -101,7 +104,7 @@ export const createOperatedShop = (folder: string, { without = [], renamed = {} 
         event.data.country,
       )
     },
-    { retry, within: '1 hour' },
+    { retry, within: '1 hour', ...(largeOnly === true ? { filter: { size: ['large'] } } : {}) },
   )
   const kept = <H>(name: string, handler: H): H[] => (without.includes(name) ? [] : [handler])
   const prepare = (tx: { run(sql: string): unknown }) =>

@@ -1,34 +1,41 @@
-/** Takes text messages over SQS, says so, and never acknowledges them: `<folder> <endpoint> <prefix>`. */
+/**
+ * A process that dies too early, as soon as somebody kills it: `send` has published and not moved its cursor, `receive` has taken
+ * what it does not acknowledge. `<send | receive> <folder> <transport> <url> <apart>`.
+ */
 
-import { createApp, inProcess, over, routes, type Transport } from 'pabal'
-import { sqsTransport } from 'pabal/sns-sqs'
-import { awsClients } from './aws-clients.ts'
-import { receiver, SendSms } from './sms.ts'
+import { createApp, type Transport } from 'pabal'
+import { defaultLimits } from '../../src/core/limits.ts'
+import { isMessageTransport, messageTransports } from '../guarantees/exchange/transports.ts'
+import { ordering, receiver, sender, SendSms, smsOver } from './sms.ts'
 
-const [folder = '', endpoint = '', prefix = ''] = process.argv.slice(2)
-const { sqs } = awsClients(endpoint)
-const transport = sqsTransport({ sqs, prefix, waitMs: 1_000, visibilityMs: 3_000 })
+const [role, folder = '', name = '', url = '', apart] = process.argv.slice(2)
+if (!isMessageTransport(name)) throw new Error(`there is no transport ${name}`)
+const transport = await messageTransports[name](url)
+
+const never = (line: string): Promise<never> => {
+  console.log(line)
+  return new Promise(() => {})
+}
 
 const silent: Transport = {
   ...transport,
   open: async (options) => {
     const open = await transport.open(options)
     return {
-      ...open,
+      publish: async (...given) => {
+        await open.publish(...given)
+        return never('published')
+      },
       receive: (channel, subscriber, take) =>
         open.receive(channel, subscriber, async (batch) => {
-          await take(batch)
-          console.log('taken')
-          return new Promise(() => {})
+          const taken = await take(batch)
+          const types = batch.map((incoming) => incoming.decode(defaultLimits).attributes.get('type'))
+          return types.includes(SendSms.type) ? never('taken') : taken
         }),
+      [Symbol.asyncDispose]: () => open[Symbol.asyncDispose](),
     }
   },
 }
 
-const from = { ordering: [SendSms], wholesale: [SendSms] }
-const app = createApp({
-  leaseMs: 1_000,
-  contexts: [receiver(folder)],
-  exchange: routes(inProcess(), { stream: 'sms', events: [SendSms], over: over(silent, { from }) }),
-})
-await app.start()
+const contexts = [role === 'send' ? sender(folder, ordering) : receiver(folder)]
+await createApp({ leaseMs: 1_000, contexts, exchange: smsOver(silent, role!, apart === 'true') }).start()

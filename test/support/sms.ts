@@ -1,6 +1,19 @@
 /** Two contexts that send text messages to a third, and publish events of the same keys; what was sent of what they have committed. */
 
-import { type App, type Bound, defineContext, defineEvent, defineMessage, definePublicEvent, publish } from 'pabal'
+import {
+  type App,
+  type Bound,
+  defineContext,
+  defineEvent,
+  defineMessage,
+  definePublicEvent,
+  type Exchange,
+  inProcess,
+  over,
+  publish,
+  routes,
+  type Transport,
+} from 'pabal'
 import { sqlite } from 'pabal/sqlite'
 import { expect } from 'vitest'
 import { z } from 'zod'
@@ -43,6 +56,13 @@ export const receiver = (folder: string): Bound =>
     prepare: prepareLedger,
     handlers: [notification.on(SendSms, 'send-sms', (event, { tx }) => enter(tx, event.source, event))],
   })
+
+/** Over a transport: in a stream of their own, and events go nowhere; or in that of the public events. */
+export const smsOver = (transport: Transport, role: string, apart: boolean): Exchange => {
+  const from = Object.fromEntries(senders.map(({ name }) => [name, [SendSms]]))
+  const carried = over(transport, role === 'send' ? {} : { from })
+  return apart ? routes(inProcess(), { stream: 'sms', events: [SendSms], over: carried }) : carried
+}
 
 /** Each in a transaction of its own, with an event of the same key; every fourth is rolled back. */
 export const send = async (app: App, { context, Placed }: Sender, from: number, to: number): Promise<void> => {

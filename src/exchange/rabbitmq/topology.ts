@@ -88,7 +88,7 @@ export class Topology {
     return [
       ...publishes.flatMap((channel) => [
         exchange(ask, this.exchange(channel), 'topic'),
-        ...(Object.hasOwn(subscribers, channel.context) ? subscribers[channel.context]! : [])
+        ...[...knownSubscribers(subscribers, channel)]
           .flatMap((subscriber) => this.#ofSubscriber(ask, channel, subscriber))
           .map(another),
       ]),
@@ -131,6 +131,12 @@ export class Topology {
     }
   }
 }
+
+/** Those that are named, and those that are sent messages. */
+const knownSubscribers = (
+  named: TopologyOptions['subscribers'],
+  { context, receivers = [] }: Channel,
+): ReadonlySet<string> => new Set([...(Object.hasOwn(named, context) ? named[context]! : []), ...receivers])
 
 /** Of another context: it is made and left there. */
 const another = ({ remove: _, inUse: __, ...resource }: Declared): Declared => resource

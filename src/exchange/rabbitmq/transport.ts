@@ -21,7 +21,8 @@ export interface RabbitTransportOptions {
   readonly provision?: boolean
   /**
    * Who subscribes to contexts of this process: `{ ordering: ['shipping'] }`. The broker keeps nothing for who has no queue yet;
-   * of these it is there before anything is published, whoever starts first. Default none.
+   * of these it is there before anything is published, whoever starts first. Those that are sent messages are known without it. A
+   * stream of its own (`routes`) is named `ordering__<stream>`. Default none.
    */
   readonly subscribers?: Readonly<Record<string, readonly string[]>>
   /** Bytes of one message, attributes included; the broker's own limit (`max_message_size`) is not asked. Default 1,048,576. */

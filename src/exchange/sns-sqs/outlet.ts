@@ -1,6 +1,6 @@
 /** Where the messages of a channel go: a topic of SNS, or a queue of SQS. */
 
-import type { Needs } from '../transport.ts'
+import type { Channel, Needs } from '../transport.ts'
 import type { BatchAnswer, PublishEntry, RequestOptions, SnsClient, SqsClient } from './driver.ts'
 import { invalidTransport } from './failures.ts'
 import type { Names } from './names.ts'
@@ -11,7 +11,7 @@ export interface Outlet {
   /** As policies name it. */
   readonly action: 'sns:Publish' | 'sqs:SendMessage'
   /** An ARN or a URL, made or found the first time. */
-  readonly targetOf: (context: string) => Promise<string>
+  readonly targetOf: (channel: Channel) => Promise<string>
   readonly send: (target: string, entries: readonly PublishEntry[], options: RequestOptions) => Promise<BatchAnswer>
   /** What to say where a target is not there any more. */
   readonly gone: (context: string, target: string, cause: unknown) => Error
@@ -28,9 +28,9 @@ interface TopicParts {
 }
 
 export const toTopics = ({ sns, topics, names, ready }: TopicParts): Outlet => {
-  const { get } = oncePerContext(async (context) => {
-    await ready({ publishes: [{ context }] })
-    return (await topics.arnOf(names.topic({ context })))!
+  const { get } = oncePerContext(async (channel) => {
+    await ready({ publishes: [channel] })
+    return (await topics.arnOf(names.topic(channel)))!
   })
   return {
     action: 'sns:Publish',
@@ -51,9 +51,9 @@ interface QueueParts {
 }
 
 export const toQueues = ({ sqs, queues, names, ready }: QueueParts): Outlet => {
-  const { get, forget } = oncePerContext(async (context) => {
-    await ready({ publishes: [{ context }] })
-    return (await queues.find(names.queue(context)))!
+  const { get, forget } = oncePerContext(async (channel) => {
+    await ready({ publishes: [channel] })
+    return (await queues.find(names.queue(channel.context)))!
   })
   return {
     action: 'sqs:SendMessage',
@@ -72,12 +72,13 @@ export const toQueues = ({ sqs, queues, names, ready }: QueueParts): Outlet => {
 }
 
 /** What has failed is tried again. */
-const oncePerContext = (make: (context: string) => Promise<string>) => {
+const oncePerContext = (make: (channel: Channel) => Promise<string>) => {
   const known = new Map<string, Promise<string>>()
-  const get = (context: string): Promise<string> => {
+  const get = (channel: Channel): Promise<string> => {
+    const { context } = channel
     const found = known.get(context)
     if (found !== undefined) return found
-    const making = make(context)
+    const making = make(channel)
     known.set(context, making)
     making.catch(() => known.delete(context))
     return making

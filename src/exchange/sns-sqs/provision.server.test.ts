@@ -1,25 +1,19 @@
 /** What the transport makes on SNS and SQS (emulated), what it leaves alone, and what it says of what is missing. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Broker } from '../../../tools/servers/broker.ts'
+import { describe, expect, test } from 'vitest'
 import { titled } from '../../../test/support/require-server.ts'
 import { bench, messages, names, ordering, taking } from '../../../test/support/sns-sqs-bench.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
+import { missing, ownBroker } from '../../../test/support/sns-sqs-suite.ts'
 import { eventually } from '../../../test/support/eventually.ts'
 import { toJson } from '../../event/cloudevents/structured.ts'
 import { planSteps } from '../topology.ts'
 import type { Needs, Outgoing, Selection } from '../transport.ts'
 
-const missing = missingSnsSqs()
-let broker: Broker
-beforeAll(async () => {
-  if (missing === undefined) broker = await startSnsSqs()
-})
-afterAll(() => broker?.[Symbol.asyncDispose]())
+const broker = ownBroker()
 
 describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }, () => {
   test('have a topic of the channel, and of each subscriber a queue that lets exactly this topic send', async () => {
-    const { aws, open, arnOf, attributesOf } = bench(broker.url)
+    const { aws, open, arnOf, attributesOf } = bench(broker().url)
     await taking(await open())
     const [topic, queue, refused] = names
     const { Policy, RedrivePolicy, QueueArn, FifoQueue, MessageRetentionPeriod } = await attributesOf(queue)
@@ -46,7 +40,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
   })
 
   test('what is there is left as it is, but for what is missing', async () => {
-    const { aws, open, urlOf, attributesOf } = bench(broker.url)
+    const { aws, open, urlOf, attributesOf } = bench(broker().url)
     await (await taking(await open())).receiving[Symbol.asyncDispose]()
     const QueueUrl = await urlOf(names[1])
     const theirs = { Sid: 'theirs', Effect: 'Deny', Principal: '*', Action: 'sqs:PurgeQueue' }
@@ -62,7 +56,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
   })
 
   test('what is not provisioned is named, all of it', async () => {
-    const { open, send, prefix, aws, urlOf, arnOf } = bench(broker.url)
+    const { open, send, prefix, aws, urlOf, arnOf } = bench(broker().url)
     const fixed = await open({ provision: false })
     const named = (...parts: readonly string[]): unknown =>
       expect.objectContaining({
@@ -97,7 +91,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
   })
 
   test('a subscription that brings something else, or not all, is refused', async () => {
-    const { open, arnOf, aws } = bench(broker.url)
+    const { open, arnOf, aws } = bench(broker().url)
     const opened = await open()
     await (await taking(opened)).receiving[Symbol.asyncDispose]()
     const TopicArn = arnOf(names[0])
@@ -117,7 +111,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
   })
 
   test("a standard topic that is a foreign producer's fills a standard queue, and is left as it is", async () => {
-    const { aws, prefix, open, arnOf, attributesOf } = bench(broker.url)
+    const { aws, prefix, open, arnOf, attributesOf } = bench(broker().url)
     const name = `${prefix}erp`
     const [{ event }] = messages('a', 1, 1) as [Outgoing]
     const opened = await open({ fifo: false })
@@ -144,7 +138,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
     const asia = { country: ['KR', 'JP'] }
 
     test('gets what it wants, and what says nothing; the rest never reaches its queue', async () => {
-      const { open, send, attributesOf } = bench(broker.url)
+      const { open, send, attributesOf } = bench(broker().url)
       const opened = await open()
       // The queue is there, and nobody takes from it.
       await (await opened.receive(ordering, 'shipping', async () => [], asia))[Symbol.asyncDispose]()
@@ -157,7 +151,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
     })
 
     test('has its policy changed with what it wants; without `provision` it is told so', async () => {
-      const { open, aws, arnOf } = bench(broker.url)
+      const { open, aws, arnOf } = bench(broker().url)
       const opened = await open()
       const subscribe = async (selection?: Selection, transport = opened) =>
         (await taking(transport, undefined, 'shipping', selection)).receiving[Symbol.asyncDispose]()
@@ -196,7 +190,7 @@ describe.skipIf(missing)(titled('on SNS and SQS', missing), { timeout: 180_000 }
   })
 
   test('a topic that is deleted is not made anew behind the back of its subscribers', async () => {
-    const { open, send, arnOf, aws } = bench(broker.url)
+    const { open, send, arnOf, aws } = bench(broker().url)
     const opened = await open()
     const { numbers, receiving } = await taking(opened)
     await send(opened, messages('a', 1, 1))

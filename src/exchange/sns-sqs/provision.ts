@@ -26,18 +26,25 @@ type Subscriber = Needs['receives'][number]
 /** All are idempotent, since looking takes rights that making does not. */
 export const resourcesOf = (parts: ProvisionParts, needs: Needs): readonly Resource[] => [
   ...topicsOf(parts, needs),
-  ...needs.receives.flatMap((of) => {
-    const { queues, names } = parts
-    const { channel, subscriber } = of
-    const pair = { name: names.queue(channel.context, subscriber), refused: names.refused(channel.context, subscriber) }
-    return [
-      topic(parts, channel),
-      removable(queues, refusedQueue(queues, pair)),
-      removable(queues, queue(queues, pair, { topics: parts.topics, name: names.topic(channel) })),
-      subscription(parts, of),
-    ]
-  }),
+  ...needs.publishes.flatMap((channel) =>
+    (channel.receivers ?? []).flatMap((subscriber) => ofSubscriber(parts, { channel, subscriber }).map(another)),
+  ),
+  ...needs.receives.flatMap((of) => [topic(parts, of.channel), ...ofSubscriber(parts, of)]),
 ]
+
+const ofSubscriber = (parts: ProvisionParts, of: Subscriber): readonly Resource[] => {
+  const { topics, queues, names } = parts
+  const { context } = of.channel
+  const pair = { name: names.queue(context, of.subscriber), refused: names.refused(context, of.subscriber) }
+  return [
+    removable(queues, refusedQueue(queues, pair)),
+    removable(queues, queue(queues, pair, { topics, name: names.topic(of.channel) })),
+    subscription(parts, of),
+  ]
+}
+
+/** It is sent messages: what it will receive them by is made, and left there. */
+const another = ({ remove: _, inUse: __, ...resource }: Resource): Resource => resource
 
 /** Of what is published, whoever subscribes. */
 export const topicsOf = (parts: TopicParts, { publishes }: Needs): readonly Resource[] =>

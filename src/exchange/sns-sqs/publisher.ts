@@ -23,19 +23,15 @@ export class Publisher {
     this.#parts = parts
   }
 
-  async publish(
-    { context }: Channel,
-    messages: readonly Outgoing[],
-    signal: AbortSignal,
-  ): Promise<readonly Published[]> {
+  async publish(channel: Channel, messages: readonly Outgoing[], signal: AbortSignal): Promise<readonly Published[]> {
     signal.throwIfAborted()
     const { outlet, settings } = this.#parts
     const outcomes: Published[] = messages.map(() => undefined)
     const waiting = this.#prepare(messages, outcomes)
     if (waiting.length === 0) return outcomes
-    const target = await unlessAborted(outlet.targetOf(context), signal)
+    const target = await unlessAborted(outlet.targetOf(channel), signal)
     const unknown = new Set<unknown>()
-    await sendInBatches(waiting, outcomes, (entries) => this.#send(context, target, entries, signal), {
+    await sendInBatches(waiting, outcomes, (entries) => this.#send(channel.context, target, entries, signal), {
       inFlight: settings.inFlight,
       isForOne: isRefused,
       isForAll: (error) => {

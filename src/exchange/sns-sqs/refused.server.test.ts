@@ -1,21 +1,15 @@
 /** What a subscriber has refused, in its queue on SNS and SQS (emulated): as it came, all of it, and in nobody's hands afterwards. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { eventually } from '../../../test/support/eventually.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { type Bench, bench, message, messages, names, ordering, quick } from '../../../test/support/sns-sqs-bench.ts'
-import type { Broker } from '../../../tools/servers/broker.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
+import { missing, ownBroker } from '../../../test/support/sns-sqs-suite.ts'
 import { systemEnvironment } from '../../core/environment.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import type { OpenTransport, Outgoing, Refused } from '../transport.ts'
 
-const missing = missingSnsSqs()
-let broker: Broker
-beforeAll(async () => {
-  if (missing === undefined) broker = await startSnsSqs()
-})
-afterAll(() => broker?.[Symbol.asyncDispose]())
+const broker = ownBroker()
 
 /** Sends them to a subscriber that refuses each. */
 const refuse = async ({ open, send }: Bench, all: readonly Outgoing[]): Promise<void> => {
@@ -42,7 +36,7 @@ const numberOf = ({ body }: Refused): number => (JSON.parse(String(body)) as { d
 
 describe.skipIf(missing)(titled('what was refused over SNS and SQS', missing), { timeout: 60_000 }, () => {
   test('is all of a key, as it came, and what SQS itself has set aside', async () => {
-    const own = bench(broker.url)
+    const own = bench(broker().url)
     // As many attributes as a message may have, one of them called like the reason.
     const declared = ['refused', 'a', 'b', 'c', 'd', 'e', 'f']
     const sent = messages('a', 1, 25).map(({ event, ...rest }, n) => {
@@ -69,7 +63,7 @@ describe.skipIf(missing)(titled('what was refused over SNS and SQS', missing), {
   })
 
   test('is for others at once when judging ends, also with an error, which is told as it is', async () => {
-    const own = bench(broker.url)
+    const own = bench(broker().url)
     await refuse(own, messages('a', 1, 12))
     const [one, two] = [await own.open({ visibilityMs: 3_600_000 }), await own.open()]
     const error = new Error('not now')
@@ -86,7 +80,7 @@ describe.skipIf(missing)(titled('what was refused over SNS and SQS', missing), {
   })
 
   test('is out of the sight of others while it is judged, however long that takes', async () => {
-    const own = bench(broker.url)
+    const own = bench(broker().url)
     await refuse(own, [message('a', 1), message('b', 2)])
     const [one, two] = [await own.open(), await own.open()]
     const seen: Refused[] = []
@@ -100,6 +94,6 @@ describe.skipIf(missing)(titled('what was refused over SNS and SQS', missing), {
   })
 
   test('is nothing where there is no queue yet', async () => {
-    expect(await look(await bench(broker.url).open())).toEqual([])
+    expect(await look(await bench(broker().url).open())).toEqual([])
   })
 })

@@ -1,82 +1,39 @@
 /** The contract of a transport, kept by SNS and SQS (emulated), and what is theirs alone. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type AwsClients, awsClients } from '../../../test/support/aws-clients.ts'
-import type { Broker } from '../../../tools/servers/broker.ts'
+import { describe, expect, test } from 'vitest'
 import { startChild } from '../../../test/support/child.ts'
 import { eventually, gate } from '../../../test/support/eventually.ts'
 import { titled } from '../../../test/support/require-server.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import {
   bench,
   message,
   messages,
   names,
-  newPrefix,
   ordering,
   quick,
   type Taking,
   taking,
 } from '../../../test/support/sns-sqs-bench.ts'
+import { keepsTheContract, missing, ownBroker } from '../../../test/support/sns-sqs-suite.ts'
 import { faultProxy } from '../../../test/support/tcp-fault.ts'
 import { systemEnvironment } from '../../core/environment.ts'
 import { defaultLimits } from '../../core/limits.ts'
-import { type Cannot, plan, transportContract, type TransportHarness } from '../../testing/index.ts'
 import type { Incoming, OpenTransport, Taken } from '../transport.ts'
-import { namesWith } from './names.ts'
 import { snsSqsTransport } from './transport.ts'
 
 const withinMs = 180_000
 
-const missing = missingSnsSqs()
-let broker: Broker
-beforeAll(async () => {
-  if (missing === undefined) broker = await startSnsSqs()
-})
-afterAll(() => broker?.[Symbol.asyncDispose]())
+const broker = ownBroker()
 
-const harness = (fifo: boolean): TransportHarness => ({
-  create: async () => {
-    const prefix = newPrefix()
-    const clients: AwsClients[] = []
-    return {
-      transport: () => {
-        const { sns, sqs } = clients[clients.push(awsClients(broker.url)) - 1]!
-        return snsSqsTransport({ sns, sqs, prefix, fifo, ...quick })
-      },
-      inject: async ({ context }, body) => {
-        using foreign = awsClients(broker.url)
-        const TopicArn = `arn:aws:sns:eu-west-1:000000000000:${namesWith(prefix, fifo).topic({ context })}`
-        const order = { MessageGroupId: 'foreign', MessageDeduplicationId: systemEnvironment.id() }
-        await foreign.sns.publish({ TopicArn, Message: new TextDecoder().decode(body), ...(fifo ? order : {}) })
-      },
-      crash: () => broker.restart({ immediate: true }),
-      [Symbol.asyncDispose]: async () => {
-        for (const each of clients) each[Symbol.dispose]()
-      },
-    }
-  },
-})
-
-const cannot: Cannot = {
-  'what is not an event is refused, and holds up nothing':
-    'SNS takes neither an empty message nor bytes that are no text; what it does take is tried beside',
-}
-
-describe.skipIf(missing).each([true, false])(titled('over SNS and SQS (fifo: %s)', missing), (fifo) => {
-  const planned = plan(transportContract, cannot)
-  test.each(planned.filter((rule) => rule.cannot === undefined))('$name', { timeout: withinMs }, ({ run }) =>
-    run(harness(fifo)),
-  )
-  // A declaration that has become untrue fails.
-  test.each(planned.filter((rule) => rule.cannot !== undefined))('cannot: $name ($cannot)', async ({ run }) => {
-    await expect(run(harness(fifo))).rejects.toBeInstanceOf(Error)
-  })
+keepsTheContract('over SNS and SQS', broker, {
+  transport: ({ sns, sqs }, options) => snsSqsTransport({ sns, sqs, ...options }),
+  inject: ({ sns }, own, context, Message, order) =>
+    sns.publish({ TopicArn: `arn:aws:sns:eu-west-1:000000000000:${own.topic({ context })}`, Message, ...order }),
 })
 
 describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, () => {
   test('messages say their type and source to filters, and are ASCII', async () => {
-    const { aws, open, send, urlOf } = bench(broker.url)
+    const { aws, open, send, urlOf } = bench(broker().url)
     const opened = await open()
     await (await taking(opened)).receiving[Symbol.asyncDispose]()
     await send(opened, [message('주문 1', 1)])
@@ -96,7 +53,7 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('what is of no use is set aside with the reason, and holds up nothing', async () => {
-    const { aws, open, send, urlOf, arnOf, warnings } = bench(broker.url)
+    const { aws, open, send, urlOf, arnOf, warnings } = bench(broker().url)
     const opened = await open()
     const { numbers } = await taking(opened)
     const TopicArn = arnOf(names[0])
@@ -124,23 +81,23 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('what was confirmed is there after a crash, and is delivered when somebody comes', async () => {
-    const { open, send } = bench(broker.url)
+    const { open, send } = bench(broker().url)
     const opened = await open()
     await (await taking(opened)).receiving[Symbol.asyncDispose]()
     await send(opened, messages('a', 1, 25))
-    await broker.restart({ immediate: true })
+    await broker().restart({ immediate: true })
     const { numbers } = await taking(await open())
     await eventually('all have come', () => numbers.length >= 25)
     expect(numbers).toEqual(messages('a', 1, 25).map((_, i) => i + 1))
   })
 
   test('an aborted publish ends', async () => {
-    const { open } = bench(broker.url)
+    const { open } = bench(broker().url)
     const opened = await open()
     const reason = new Error('no more')
     await expect(opened.publish(ordering, messages('a', 1, 3), AbortSignal.abort(reason))).rejects.toBe(reason)
-    await using proxy = await faultProxy(broker.port, () => () => [])
-    const { open: openFar, send } = bench(broker.url, proxy.url(broker.url))
+    await using proxy = await faultProxy(broker().port, () => () => [])
+    const { open: openFar, send } = bench(broker().url, proxy.url(broker().url))
     const far = await openFar({ requestTimeoutMs: 60_000 })
     // While it looks for the topic, and while it sends.
     for (const known of [false, true]) {
@@ -156,8 +113,8 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('a link that is frozen is noticed, and nothing is lost when it thaws', async () => {
-    await using proxy = await faultProxy(broker.port, () => () => [])
-    const { open, send, warnings } = bench(broker.url, proxy.url(broker.url))
+    await using proxy = await faultProxy(broker().port, () => () => [])
+    const { open, send, warnings } = bench(broker().url, proxy.url(broker().url))
     const opened = await open({ requestTimeoutMs: 1_000 })
     const { numbers } = await taking(opened)
     await send(opened, messages('a', 1, 3))
@@ -174,8 +131,8 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('a link that is cut comes back by itself', async () => {
-    await using proxy = await faultProxy(broker.port, () => () => [])
-    const { open, send, warnings } = bench(broker.url, proxy.url(broker.url))
+    await using proxy = await faultProxy(broker().port, () => () => [])
+    const { open, send, warnings } = bench(broker().url, proxy.url(broker().url))
     const opened = await open()
     const { numbers } = await taking(opened)
     await send(opened, messages('a', 1, 3))
@@ -193,7 +150,7 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('a consumer that is killed between take and delete leaves its messages to others', async () => {
-    const { open, send, prefix } = bench(broker.url)
+    const { open, send, prefix } = bench(broker().url)
     const opened = await open()
     const child = startChild(
       {
@@ -211,7 +168,7 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
           })
           console.log('receiving')`,
       },
-      broker.url,
+      broker().url,
       prefix,
     )
     await child.said('receiving')
@@ -225,7 +182,7 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('what a process could not take goes to others when it stops, long before its visibility timeout', async () => {
-    const { open, send } = bench(broker.url)
+    const { open, send } = bench(broker().url)
     const hour = { visibilityMs: 3_600_000 }
     const [one, two] = [await open(hour), await open(hour)]
     const met = gate()
@@ -242,7 +199,7 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('a take that takes long keeps its messages from others', async () => {
-    const { open, send } = bench(broker.url)
+    const { open, send } = bench(broker().url)
     const [one, two] = [await open(), await open()]
     const over = gate()
     const slow = await taking(one, () => over.opened)
@@ -255,7 +212,7 @@ describe.skipIf(missing)(titled('SNS and SQS', missing), { timeout: withinMs }, 
   })
 
   test('two processes of a subscriber get the messages of each key in order', async () => {
-    const { open, send } = bench(broker.url)
+    const { open, send } = bench(broker().url)
     const [producer, one, two] = [await open(), await open(), await open()]
     const order: [string, number][] = []
     const noting = async (opened: OpenTransport): Promise<Taking> => {

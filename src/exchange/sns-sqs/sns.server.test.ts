@@ -1,27 +1,21 @@
 /** SNS alone (emulated): what is published comes to whoever somebody else has subscribed; nothing is received. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { eventually } from '../../../test/support/eventually.ts'
 import { titled } from '../../../test/support/require-server.ts'
 import { bench, messages, ordering } from '../../../test/support/sns-sqs-bench.ts'
-import type { Broker } from '../../../tools/servers/broker.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
+import { missing, ownBroker } from '../../../test/support/sns-sqs-suite.ts'
 import { defaultLimits } from '../../core/limits.ts'
 import { applyRemovals, applySteps, planRemovals, planSteps } from '../topology.ts'
 import { fromMessage } from './message.ts'
 
 const topicName = 'pabal-ordering.fifo'
 
-const missing = missingSnsSqs()
-let broker: Broker
-beforeAll(async () => {
-  if (missing === undefined) broker = await startSnsSqs()
-})
-afterAll(() => broker?.[Symbol.asyncDispose]())
+const broker = ownBroker()
 
 describe.skipIf(missing)(titled('SNS alone', missing), { timeout: 60_000 }, () => {
   test('a queue of somebody else gets what is published, as CloudEvents, in the order of each key', async () => {
-    const { aws, openSns, send, arnOf, prefix } = bench(broker.url)
+    const { aws, openSns, send, arnOf, prefix } = bench(broker().url)
     const opened = await openSns()
     const needs = { publishes: [ordering], receives: [] }
     await applySteps('SNS', opened.resources!(needs))
@@ -56,7 +50,7 @@ describe.skipIf(missing)(titled('SNS alone', missing), { timeout: 60_000 }, () =
   })
 
   test('needs its topics and nothing else, and receives nothing', async () => {
-    const { openSns, prefix } = bench(broker.url)
+    const { openSns, prefix } = bench(broker().url)
     const opened = await openSns()
     const resources = opened.resources!({
       publishes: [ordering],
@@ -72,7 +66,7 @@ describe.skipIf(missing)(titled('SNS alone', missing), { timeout: 60_000 }, () =
   })
 
   test('with provision: false the topic is named', async () => {
-    const { openSns, prefix } = bench(broker.url)
+    const { openSns, prefix } = bench(broker().url)
     const publishing = (await openSns({ provision: false })).publish(
       ordering,
       messages('a', 1, 1),

@@ -6,15 +6,13 @@ import { describe, onTestFinished, test } from 'vitest'
 import { nasty, NastyBroker } from '../../../src/testing/nasty-transport.ts'
 import type { Broker } from '../../../tools/servers/broker.ts'
 import { startChild } from '../../support/child.ts'
-import { missingKafka, startKafka } from '../../../tools/servers/kafka.ts'
-import { missingNats, startNats } from '../../../tools/servers/nats.ts'
-import { missingRabbit, quorumQueueIsKept, startRabbit } from '../../../tools/servers/rabbitmq.ts'
-import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
+import { startKafka } from '../../../tools/servers/kafka.ts'
+import { quorumQueueIsKept } from '../../../tools/servers/rabbitmq.ts'
 import { titled } from '../../support/require-server.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import { type FaultProxy, faultProxy } from '../../support/tcp-fault.ts'
 import { testChance } from '../postgres/chance.ts'
 import { consumers, producers } from './apps.ts'
+import { brokers } from './brokers.ts'
 import { type Part, play } from './at-volume-part.ts'
 import { type Member, type Playground, runAtVolume } from './at-volume.ts'
 import { type TransportName, transports } from './transports.ts'
@@ -35,17 +33,16 @@ interface Over {
 
 const rawLink = (port: number): Promise<FaultProxy> => faultProxy(port, () => () => [])
 
-const brokers: Readonly<Record<TransportName, Over>> = {
+const overEach: Readonly<Record<TransportName, Over>> = {
   rabbitmq: {
-    missing: missingRabbit(),
-    start: () => startRabbit(),
+    ...brokers.rabbitmq,
     kept: async (broker) => {
       for (const { name } of producers)
         for (const consumer of consumers) await quorumQueueIsKept(broker, `pabal.${name}.${consumer}.refused`)
     },
   },
   kafka: {
-    missing: missingKafka(),
+    ...brokers.kafka,
     start: (linked) =>
       startKafka({
         settings: async ({ port }) => ({
@@ -53,13 +50,13 @@ const brokers: Readonly<Record<TransportName, Over>> = {
         }),
       }),
   },
-  nats: { missing: missingNats(), start: () => startNats() },
-  'redis-streams': { missing: missingRedis(), start: () => startRedis() },
+  nats: brokers.nats,
+  'redis-streams': brokers['redis-streams'],
   // The emulator hands out one message of a group with each receive, a hundred or two in a second.
-  'sns-sqs': { missing: missingSnsSqs(), start: () => startSnsSqs(), share: 0.1 },
+  'sns-sqs': { ...brokers['sns-sqs'], share: 0.1 },
 }
 
-describe.each(Object.entries(brokers) as [TransportName, Over][])('at volume', (name, over) => {
+describe.each(Object.entries(overEach) as [TransportName, Over][])('at volume', (name, over) => {
   describe.skipIf(over.missing)(titled(`over ${name}`, over.missing), () => {
     test('nothing is lost, doubled or out of order', timeout, async () => {
       const chance = testChance()

@@ -2,36 +2,15 @@
 
 import { applyTopology, destroyTopology, planTopology } from 'pabal/operate'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Broker } from '../../../tools/servers/broker.ts'
-import { missingKafka, startKafka } from '../../../tools/servers/kafka.ts'
-import { missingNats, startNats } from '../../../tools/servers/nats.ts'
-import { missingRabbit, startRabbit } from '../../../tools/servers/rabbitmq.ts'
-import { missingRedis, startRedis } from '../../../tools/servers/redis.ts'
-import { missingSnsSqs, startSnsSqs } from '../../../tools/servers/sns-sqs.ts'
 import { eventually } from '../../support/eventually.ts'
 import { titled } from '../../support/require-server.ts'
 import { parkedIn } from '../../support/shop.ts'
+import { eachBroker } from './brokers.ts'
 import { channels, foreignClients } from './foreign-producers.ts'
 import { foreignWorld, idOf, invoice, producer, type Sent, whole } from './foreign-world.ts'
-import { type TransportName, transports } from './transports.ts'
+import { transports } from './transports.ts'
 
 const withinMs = 120_000
-
-interface Over {
-  readonly missing: string | undefined
-  readonly start: () => Promise<Broker>
-  /** Events of a key. */
-  readonly each: number
-}
-
-const brokers: Readonly<Record<TransportName, Over>> = {
-  kafka: { missing: missingKafka(), start: () => startKafka(), each: 30 },
-  rabbitmq: { missing: missingRabbit(), start: () => startRabbit(), each: 30 },
-  nats: { missing: missingNats(), start: () => startNats(), each: 30 },
-  'redis-streams': { missing: missingRedis(), start: () => startRedis(), each: 30 },
-  // The emulator hands out one message of a group with each receive.
-  'sns-sqs': { missing: missingSnsSqs(), start: () => startSnsSqs(), each: 9 },
-}
 
 const keys = ['inv-1', 'inv-2', '송장 3', 'inv-4', 'inv-5']
 
@@ -47,15 +26,15 @@ const poison: readonly Sent[] = [
 /** Each fits what a CloudEvent is, and not what an invoice is. */
 const unfit: readonly Sent[] = [{ ...invoice('sick', 1), data: '{"n":"one"}' }, invoice('sick', 2)]
 
-describe.each(Object.entries(brokers) as [TransportName, Over][])('from a foreign producer', (name, over) => {
-  describe.skipIf(over.missing)(titled(`over ${name}`, over.missing), () => {
+describe.each(eachBroker)('from a foreign producer', (name, { missing, start }) => {
+  describe.skipIf(missing)(titled(`over ${name}`, missing), () => {
     const { ofPabal, own } = channels[name]
 
     test.each([
       ['named by pabal', ofPabal],
       ['of its own, of which pabal makes nothing,', own],
     ])('over a channel %s nothing is lost, doubled or out of order', { timeout: 2 * withinMs }, async (_, channel) => {
-      const broker = await over.start()
+      const broker = await start()
       onTestFinished(() => broker[Symbol.asyncDispose]())
       const client = await foreignClients[name](broker.url, channel)
       onTestFinished(() => client[Symbol.asyncDispose]())
@@ -67,7 +46,9 @@ describe.each(Object.entries(brokers) as [TransportName, Over][])('from a foreig
       const first = app()
       // Some brokers keep nothing for those who have never been there.
       await applyTopology(first)
-      const [third, last] = [Math.floor(over.each / 3), over.each]
+      // Of a key. The emulator hands out one message of a group with each receive.
+      const last = name === 'sns-sqs' ? 9 : 30
+      const third = last / 3
 
       await first.start()
       await client.send(invoices(1, third))
@@ -92,7 +73,7 @@ describe.each(Object.entries(brokers) as [TransportName, Over][])('from a foreig
     test('a channel of its own has to be there, serves two, and stays as it is', {
       timeout: 2 * withinMs,
     }, async () => {
-      const broker = await over.start()
+      const broker = await start()
       onTestFinished(() => broker[Symbol.asyncDispose]())
       const client = await foreignClients[name](broker.url, own)
       onTestFinished(() => client[Symbol.asyncDispose]())
@@ -106,14 +87,14 @@ describe.each(Object.entries(brokers) as [TransportName, Over][])('from a foreig
       const [required, ...ours] = before.steps
       expect(required).toMatchObject({ action: 'missing', name: own, details: ["not pabal's to make"] })
       expect(new Set(ours.map(({ action }) => action))).toEqual(new Set(['create']))
-      const missing = `the ${required!.kind} ${own} is missing (not pabal's to make)`
+      const isMissing = `the ${required!.kind} ${own} is missing (not pabal's to make)`
       await expect(applyTopology(app)).rejects.toMatchObject({
         code: 'PABAL_TRANSPORT_INVALID',
-        message: expect.stringContaining(missing),
+        message: expect.stringContaining(isMissing),
       })
       await app.start()
       await eventually('it is said to be missing', () => warnings.length > 0)
-      expect(new Set(warnings.map((warning) => warning.includes(missing)))).toEqual(new Set([true]))
+      expect(new Set(warnings.map((warning) => warning.includes(isMissing)))).toEqual(new Set([true]))
       expect(await planTopology(app)).toEqual(before)
 
       await client.make()

@@ -1,31 +1,34 @@
 /** P9 With filters, kept by the receiver or by the broker: exactly the wanted events, once, in order; what is lost still shows. */
 
 import { type App, over } from 'pabal'
-import { sqlite } from 'pabal/sqlite'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { CarriedOptions } from '../../../src/exchange/exchange.ts'
 import type { Transport } from '../../../src/exchange/transport.ts'
 import { kind, nasty, NastyBroker, type NastyOptions } from '../../../src/testing/nasty-transport.ts'
 import { eventually } from '../../support/eventually.ts'
 import {
+  asia,
   billing,
   carelessOrdering,
   consumerOf,
+  countReceived,
+  earlyIn,
   filteringBy,
+  fromOrdering,
+  large,
   OrderPaid,
-  OrderPaidV1,
   OrderPlaced,
-  OrderPlacedV1,
-  orderOf,
   ordering,
   pathOf,
+  placeAll,
   producerOf,
+  producing,
   type ShopFilter,
   shipping,
   wantedOf,
 } from '../../support/filtered-shop.ts'
 import { testFolder } from '../../support/folder.ts'
-import { ledgerOf, parkedIn, rowsOf, sequencesOf } from '../../support/shop.ts'
+import { ledgerOf, parkedIn, sequencesOf } from '../../support/shop.ts'
 import { seeded } from '../postgres-workers/seeded.ts'
 import { realOrders } from '../world.ts'
 
@@ -50,7 +53,6 @@ const real = realOrders(500)
 const world = async (broken: Partial<NastyOptions> = {}) => {
   const folder = await testFolder()
   const broker = new NastyBroker({ random: random(), selects: true, ...broken })
-  const received = { ordering: [OrderPlacedV1, OrderPaidV1] }
   let receptions = 0
   const { transport } = broker
   const counted: Transport = {
@@ -67,18 +69,11 @@ const world = async (broken: Partial<NastyOptions> = {}) => {
       }
     },
   }
-  const carried = (more?: CarriedOptions) => over(counted, { from: received, ...more })
-  const origins = [ordering.with({ store: sqlite(pathOf(folder, 'ordering')) })]
+  const carried = (more?: CarriedOptions) => over(counted, { from: fromOrdering, ...more })
+  const origins = [producing(folder)]
   const producer = producerOf(folder, carried({ from: {} }))
   await producer.start()
-  const place = async (from: number, to: number): Promise<void> => {
-    const orders = (await real).slice(from, to)
-    for (let at = 0; at < orders.length; at += 20)
-      await producer.context(ordering).transaction(({ raise }) => {
-        for (const { orderId, n } of orders.slice(at, at + 20))
-          raise(n % 3 === 0 ? OrderPaid : OrderPlaced, orderOf(orderId, n))
-      })
-  }
+  const place = async (from: number, to: number): Promise<void> => placeAll(producer, (await real).slice(from, to))
   /** One event after the other, each of its key. */
   const tell = (...orders: readonly (readonly [orderId: string, country: string])[]): Promise<void> =>
     producer.context(ordering).transaction(({ raise }) => {
@@ -92,11 +87,7 @@ const world = async (broken: Partial<NastyOptions> = {}) => {
     return app
   }
   const ledger = (name: string) => ledgerOf(pathOf(folder, name))
-  const early = (name: string) =>
-    rowsOf<{ key: string; sequence: number; reason: string }>(
-      pathOf(folder, name),
-      `SELECT key, sequence, reason FROM pabal_${name}_early ORDER BY key, sequence`,
-    )
+  const early = (name: string) => earlyIn(folder, name)
   return {
     folder,
     broker,
@@ -107,8 +98,7 @@ const world = async (broken: Partial<NastyOptions> = {}) => {
     tell,
     consumer,
     early,
-    received: (name: string): number =>
-      rowsOf<{ n: number }>(pathOf(folder, name), `SELECT count(*) AS n FROM pabal_${name}_event`)[0]!.n,
+    received: (name: string) => countReceived(folder, name),
     applied: (name = 'shipping') => sequencesOf(ledger(name)),
     until: (name: string, filter: ShopFilter | undefined) =>
       eventually(`${name} has what it wants`, () => ledger(name).length >= wantedOf(folder, filter).length, 30_000),
@@ -121,9 +111,6 @@ const world = async (broken: Partial<NastyOptions> = {}) => {
     },
   }
 }
-
-const asia = { country: ['KR', 'JP'] }
-const large = { country: ['US'], large: ['yes'] }
 
 describe('over a nasty broker', () => {
   test.each([

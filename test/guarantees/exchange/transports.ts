@@ -44,6 +44,20 @@ export const transports = {
   },
 }
 
+/** Those, and one that carries messages alone. */
+export const messageTransports = {
+  ...transports,
+  sqs: async (url: string): Promise<Transport> => {
+    const { awsClients } = await import('../../support/aws-clients.ts')
+    const { sqsTransport } = await import('../../../src/exchange/sns-sqs/sqs.ts')
+    return sqsTransport({ sqs: awsClients(url).sqs, waitMs: 1_000, visibilityMs: 3_000 })
+  },
+}
+
+export type MessageTransportName = keyof typeof messageTransports
+
+export const isMessageTransport = (name: string): name is MessageTransportName => name in messageTransports
+
 export type TransportName = keyof typeof transports
 
 export const isTransport = (name: string): name is TransportName => name in transports
