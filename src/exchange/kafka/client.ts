@@ -57,6 +57,9 @@ export interface KafkaAdmin extends Metadata {
     topics: { name: string; partitionOffsets: { partition: number; offset: bigint }[] }[]
   }): Promise<unknown>
   deleteTopics(options: { topics: string[] }): Promise<unknown>
+  deleteRecords(options: {
+    topics: { name: string; partitions: { partition: number; offset: bigint }[] }[]
+  }): Promise<unknown>
   listTopics(): Promise<readonly string[]>
   deleteGroups(options: { groups: string[] }): Promise<unknown>
   listGroups(): Promise<ReadonlyMap<string, unknown>>

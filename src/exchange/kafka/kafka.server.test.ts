@@ -100,6 +100,8 @@ const beginning = `
   const options = { client, connection: { bootstrapBrokers: [url] }, prefix, sessionTimeoutMs: 6000 }
   const open = await kafka(options)['~pabal'].carried[0].transport.open({ environment, warn: () => {} })`
 
+const attributesOf = (id: string) => ({ ce_id: id, ce_source: '/there', ce_type: 't.t', ce_specversion: '1.0' })
+
 const admin = (): client.Admin => {
   const made = new client.Admin({ clientId: 'test', bootstrapBrokers: [broker.url] })
   onTestFinished(() => made.close())
@@ -457,6 +459,72 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
     await eventually('it is told of', () => warnings.some((text) => text.includes('of no use')))
   })
 
+  test('what was refused goes out of the middle too, and nothing is left when all has gone', {
+    timeout: slowMs,
+  }, async () => {
+    const prefix = `${randomUUID()}.`
+    const { open } = await opened(transport({ prefix, partitions: 1 }))
+    const look = async (goes: (id: string) => boolean = () => false, limit = 10) => {
+      const shown: string[] = []
+      await open.refused!(channel, 'shipping', limit, async ({ incoming, reason }) => {
+        expect(reason).toBe('of no use')
+        shown.push(idOf(incoming))
+        return goes(shown.at(-1)!)
+      })
+      return shown
+    }
+    expect(await look()).toEqual([])
+    await open.receive(channel, 'shipping', async (batch) => batch.map(() => ({ refused: new Error('of no use') })))
+    for (const each of events('a', 1, 4)) await publish(open, [each])
+    // What a stranger says of his own record is not the adapter's word.
+    const strange = { ...attributesOf('b-1'), 'pabal-refused': 'not at all', 'pabal-refused-gone': '0' }
+    const producer = new client.Producer({ clientId: 'test', bootstrapBrokers: [broker.url] })
+    onTestFinished(() => producer.close())
+    await producer.send({
+      messages: [
+        {
+          topic: `${prefix}pabal.ordering`,
+          value: Buffer.from('{}'),
+          headers: new Map(Object.entries(strange).map(([name, text]) => [Buffer.from(name), Buffer.from(text)])),
+        },
+      ],
+      acks: -1,
+    })
+    await eventually('all are kept', async () => (await look()).length === 5, slowMs)
+    await look((id) => id === 'a-2' || id === 'a-4')
+    expect(await look()).toEqual(['a-1', 'a-3', 'b-1'])
+    expect(await look((id) => id === 'a-1', 1)).toEqual(['a-1'])
+    expect(await look()).toEqual(['a-3', 'b-1'])
+    const failure = new Error('not now')
+    await expect(open.refused!(channel, 'shipping', 1, () => Promise.reject(failure))).rejects.toBe(failure)
+    expect(await look(() => true)).toEqual(['a-3', 'b-1'])
+    expect(await look()).toEqual([])
+    const resources = open.resources!({ publishes: [], receives: [{ channel, subscriber: 'shipping' }] })
+    const kept = resources.find(({ name }) => name === `${prefix}pabal.ordering.shipping.refused`)
+    expect(await kept!.inUse!()).toEqual({ messages: 0 })
+  })
+
+  test('what somebody else lets go meanwhile holds up nobody who looks', { timeout: slowMs }, async () => {
+    const { open } = await opened(transport())
+    await open.receive(channel, 'shipping', async (batch) => batch.map(() => ({ refused: new Error('of no use') })))
+    const text = JSON.stringify('x'.repeat(300_000))
+    const large = events('a', 1, 12).map((message) => ({ ...message, event: { ...message.event, data: text } }))
+    await publish(open, large)
+    const look = async (judge: () => Promise<boolean>) => {
+      let shown = 0
+      await open.refused!(channel, 'shipping', 20, () => (shown++, judge()))
+      return shown
+    }
+    await eventually('all are kept', async () => (await look(async () => false)) === large.length, slowMs)
+    let others = 0
+    const own = await look(async () => {
+      if (others === 0) others = await look(async () => true)
+      return false
+    })
+    expect(others).toBe(large.length)
+    expect(own).toBeLessThan(large.length)
+  })
+
   test('who begins now is not brought what was there before', { timeout: slowMs }, async () => {
     const prefix = `${randomUUID()}.`
     const { open } = await opened(transport({ prefix }))
@@ -548,6 +616,8 @@ describe.skipIf(missing)(titled('the transport over Kafka', missing), () => {
       const publishing = open.publish(channel, [event('a', 1)], inTime())
       await expect(publishing).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
       await expect(publishing).rejects.toThrow(/right/)
+      const looking = open.refused!(channel, 'shipping', 1, async () => false)
+      await expect(looking).rejects.toMatchObject({ code: 'PABAL_TRANSPORT_INVALID' })
     })
 
     test('what is to be there is not, and nothing is created', async () => {

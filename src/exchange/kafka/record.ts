@@ -52,26 +52,3 @@ export const bytesOf = ({ key, value, headers }: Written): number => {
 
 /** Beside what it says: lengths of a header's name and value; the heads of a batch, 61 bytes, and of a record. */
 const overheadBytes = { header: 10, record: 92 } as const
-
-/** A copy of a message that was of no use, with the reason and where it stood. Its data stays behind where it is too large. */
-export const refusedRecord = (
-  { partition, offset, record }: Read,
-  topic: string,
-  reason: Error,
-  messageBytes: number,
-): Written => {
-  const why = [
-    ['pabal-refused', reason.message.slice(0, reasonLength)],
-    ['pabal-refused-from', `${topic}/${partition}/${offset}`],
-  ].map(([name, value]) => [Buffer.from(name!), Buffer.from(value!)] as const)
-  const copy: Written = {
-    key: record.key ?? Buffer.alloc(0),
-    value: record.value,
-    headers: [...record.headers.map(([name, value]) => [name ?? none, value ?? none] as const), ...why],
-  }
-  return bytesOf(copy) <= messageBytes ? copy : { key: none, value: null, headers: why }
-}
-
-const none = Buffer.alloc(0)
-/** Characters of a reason, which may quote what came. */
-const reasonLength = 1_000

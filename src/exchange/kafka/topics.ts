@@ -32,6 +32,12 @@ export const refusedOf = (settings: Settings, channel: Channel, subscriber: stri
   foreign: false,
 })
 
+/** Of a topic of one partition: its first record, and behind its last. */
+export interface Span {
+  readonly begin: bigint
+  readonly end: bigint
+}
+
 /** How long a topic that was created or deleted may take until all brokers know it, and how often that is looked at. */
 const knownMsMax = 15_000
 const lookMs = 50
@@ -242,9 +248,32 @@ export class Topics {
 
   async #offsetsIn(topic: string, timestamp: bigint): Promise<{ partition: number; offset: bigint }[]> {
     const partitions = (await this.#partitionsOf(topic)).map((partitionIndex) => ({ partitionIndex, timestamp }))
+    if (partitions.length === 0) return []
     const found = await this.#admin.listOffsets({ topics: [{ name: topic, partitions }] })
     return found.flatMap((each) =>
       each.partitions.map(({ partitionIndex, offset }) => ({ partition: partitionIndex, offset })),
+    )
+  }
+
+  /** Undefined: it is not there. @throws PABAL_TRANSPORT_INVALID where it has several partitions */
+  async spanOf(topic: string): Promise<Span | undefined> {
+    return this.#asked(`topic ${topic}`, async () => {
+      const [begin, ...others] = await this.#offsetsIn(topic, protocol.earliest)
+      if (begin === undefined) return undefined
+      if (others.length > 0)
+        throw new PabalError(
+          'PABAL_TRANSPORT_INVALID',
+          `Kafka, topic ${topic}: it has ${others.length + 1} partitions instead of 1`,
+        )
+      const [end] = await this.#offsetsIn(topic, protocol.latest)
+      return end === undefined ? undefined : { begin: begin.offset, end: end.offset }
+    })
+  }
+
+  /** Deletes the records of its one partition that stand before `offset`. */
+  async cut(topic: string, offset: bigint): Promise<void> {
+    await this.#asked(`topic ${topic}`, () =>
+      this.#admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset }] }] }),
     )
   }
 

@@ -23,8 +23,9 @@ import { transportError } from './errors.ts'
 import { Member } from './member.ts'
 import { Publisher } from './publisher.ts'
 import { Reader } from './reader.ts'
-import { bytesOf, type Read, refusedRecord, toRecord, type Written } from './record.ts'
 import { Reception } from './reception.ts'
+import { bytesOf, type Read, toRecord, type Written } from './record.ts'
+import { judgeRefused, refusedRecord } from './refused.ts'
 import { faultInName, groupOf, type Settings, topicOf } from './settings.ts'
 import { eventsOf, type Needed, refusedOf, Topics } from './topics.ts'
 import { unlessAborted } from './unless-aborted.ts'
@@ -95,6 +96,12 @@ class OpenKafka implements OpenTransport {
     }
   }
 
+  async #writeAll(topic: Needed, records: readonly Written[]): Promise<void> {
+    const outcomes = await this.#write(topic, records, AbortSignal.timeout(this.#settings.requestTimeoutMs * 2))
+    const failed = outcomes.find((outcome) => outcome !== undefined)
+    if (failed !== undefined) throw failed.error
+  }
+
   #written(message: Outgoing): Written | { readonly error: unknown } {
     try {
       const record = toRecord(message)
@@ -135,17 +142,37 @@ class OpenKafka implements OpenTransport {
     into: Needed,
     refused: readonly { readonly read: Read; readonly reason: Error }[],
   ): Promise<void> {
-    const { messageBytes, requestTimeoutMs } = this.#settings
-    const copies = refused.map(({ read, reason }) => refusedRecord(read, topic, reason, messageBytes))
-    const signal = AbortSignal.timeout(requestTimeoutMs * 2)
-    const outcomes = await this.#write(into, copies, signal)
-    const failed = outcomes.find((outcome) => outcome !== undefined)
-    if (failed !== undefined) throw failed.error
+    const { messageBytes } = this.#settings
+    await this.#writeAll(
+      into,
+      refused.map(({ read, reason }) => refusedRecord(read, topic, reason, messageBytes)),
+    )
     for (const { read, reason } of refused)
       this.#options.warn(
         `record ${read.offset} of ${topic}/${read.partition} was refused, and is in ${into.name}`,
         reason,
       )
+  }
+
+  async refused(
+    ...[channel, subscriber, limit, judge]: Parameters<NonNullable<OpenTransport['refused']>>
+  ): Promise<void> {
+    const settings = this.#settings
+    const kept = refusedOf(settings, channel, subscriber)
+    const { name: topic } = kept
+    const reader = new Reader(topic, groupOf(settings, channel, subscriber), settings)
+    const place = {
+      topic,
+      reader,
+      span: () => this.#topics.spanOf(topic),
+      cut: (offset: bigint) => this.#topics.cut(topic, offset),
+      write: (record: Written) => this.#writeAll(kept, [record]),
+    }
+    try {
+      await judgeRefused(place, limit, judge)
+    } finally {
+      await reader.close()
+    }
   }
 
   resources(needs: Needs): readonly Resource[] {

@@ -59,11 +59,11 @@ export class Delivery {
     return this.#signal.aborted ? [] : this.#messages.splice(0, max)
   }
 
-  /** A batch was taken. What is refused moves to its place. @throws when the channel has ended */
-  done(batch: readonly RabbitMessage[], isRefused: (at: number) => boolean): void {
-    for (const [at, message] of batch.entries()) if (isRefused(at)) this.#channel.reject(message, false)
-    // All up to it that were not refused: all before this batch are done.
-    const last = batch.findLastIndex((_, at) => !isRefused(at))
+  /** A batch was taken. What is rejected is moved by the broker. @throws when the channel has ended */
+  done(batch: readonly RabbitMessage[], isRejected: (at: number) => boolean): void {
+    for (const [at, message] of batch.entries()) if (isRejected(at)) this.#channel.reject(message, false)
+    // All up to it that were not rejected: all before this batch are done.
+    const last = batch.findLastIndex((_, at) => !isRejected(at))
     if (last >= 0) this.#channel.ack(batch[last]!, true)
   }
 

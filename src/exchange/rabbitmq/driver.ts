@@ -34,6 +34,7 @@ export interface RabbitChannel {
   close(): Promise<void>
   on(event: 'error', listener: (error: Error) => void): unknown
   on(event: 'close', listener: () => void): unknown
+  on(event: 'return', listener: () => void): unknown
 }
 
 export interface RabbitConfirmChannel extends RabbitChannel {
@@ -49,16 +50,19 @@ export interface RabbitConfirmChannel extends RabbitChannel {
 
 export interface RabbitProperties {
   readonly persistent: boolean
+  /** What no queue takes is returned before it is confirmed. */
+  readonly mandatory?: boolean
   readonly messageId: string
   readonly contentType?: string
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers: Readonly<Record<string, unknown>>
 }
 
 export interface RabbitMessage {
   readonly content: Buffer
-  readonly fields: { readonly deliveryTag: number }
+  readonly fields: { readonly deliveryTag: number; readonly routingKey: string }
   readonly properties: {
     readonly contentType: unknown
+    readonly messageId: unknown
     readonly headers: Readonly<Record<string, unknown>> | undefined
   }
 }

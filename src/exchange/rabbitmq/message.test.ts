@@ -17,10 +17,10 @@ const event: CloudEvent = {
   ]),
   data: '{"n": 1.50}',
 }
-const delivered = (content: string, properties: RabbitMessage['properties']): RabbitMessage => ({
+const delivered = (content: string, properties: Omit<RabbitMessage['properties'], 'messageId'>): RabbitMessage => ({
   content: Buffer.from(content),
-  fields: { deliveryTag: 1 },
-  properties,
+  fields: { deliveryTag: 1, routingKey: '' },
+  properties: { ...properties, messageId: undefined },
 })
 
 describe('an event on its way out', () => {

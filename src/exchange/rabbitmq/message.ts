@@ -61,7 +61,7 @@ export const incoming = ({ content, properties: { contentType, headers = {} } }:
 })
 
 /** The client gives a timestamp, which AMQP 0-9-1 has in seconds, as an object of its own. */
-const dated = (value: unknown): unknown => {
+export const dated = (value: unknown): unknown => {
   if (typeof value !== 'object' || value === null) return value
   const { '!': type, value: seconds } = value as { readonly '!'?: unknown; readonly value?: unknown }
   return type === 'timestamp' && typeof seconds === 'number' ? new Date(seconds * 1_000) : value

@@ -18,7 +18,7 @@ import { defaultLimits } from '../../core/limits.ts'
 import { toJson } from '../../event/cloudevents/structured.ts'
 import { plan, transportContract, type TransportHarness } from '../../testing/index.ts'
 import { applySteps, planSteps } from '../topology.ts'
-import type { Taken } from '../transport.ts'
+import type { Incoming, OpenTransport, Outgoing, Taken } from '../transport.ts'
 import { askOn, isDirect } from './topology.ts'
 import { rabbitmqTransport } from './transport.ts'
 
@@ -162,7 +162,7 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
       expect(Math.max(...sizes)).toBeLessThanOrEqual(5)
     })
 
-    test('what is refused is set aside as it came, and told', async () => {
+    test('what is refused is set aside as it came, with the reason, and told', async () => {
       const prefix = nextPrefix()
       const { open, warnings } = await opened(prefix)
       const ids: string[] = []
@@ -180,12 +180,78 @@ describe.skipIf(missing)(titled('RabbitMQ as a transport', missing), { timeout: 
         for (const n of [2, 5]) {
           const found = await raw.get(refused, { noAck: true })
           expect(found && found.content.toString()).toBe(`{"n":${n}}`)
-          expect(found && found.properties.headers?.['x-death']?.[0]?.reason).toBe('rejected')
+          expect(found && found.fields.routingKey).toBe('shop.order-placed.v1')
+          expect(found && found.properties).toMatchObject({
+            messageId: `a-${n}`,
+            deliveryMode: 2,
+            headers: { cloudEvents_id: `a-${n}`, 'pabal-refused': `a-${n} is of no use` },
+          })
         }
       })
       expect(await countIn(`${prefix}pabal.ordering.shipping`)).toBe(0)
       expect(ids).toEqual(idsOf(messages('a', 1, 5)))
       expect(warnings.filter((each) => each.includes('is of no use'))).toHaveLength(2)
+    })
+
+    const looking =
+      (open: OpenTransport) =>
+      async (limit: number, goes: (id: string) => boolean = () => false): Promise<string[]> => {
+        const shown: string[] = []
+        await open.refused!(channel, 'shipping', limit, async ({ incoming, id, reason }) => {
+          expect(id).toBe(incoming.decode(defaultLimits).attributes.get('id'))
+          shown.push(`${id}: ${reason}`)
+          return goes(id)
+        })
+        return shown
+      }
+    const refusing = async (batch: readonly Incoming[]) => batch.map(() => ({ refused: new Error('of no use') }))
+
+    test('what was refused stays in its order, however much of it is looked at, and how often', async () => {
+      const { open } = await opened(nextPrefix())
+      const look = looking(open)
+      expect(await look(10)).toEqual([])
+      await open.receive(channel, 'shipping', refusing)
+      const first = messages('a', 1, 80)
+      const second = messages('b', 1, 10)
+      const shownOf = (of: readonly Outgoing[]) => idsOf(of).map((id) => `${id}: of no use`)
+      await open.publish(channel, first, signal)
+      await eventually('all are kept', async () => (await look(100)).length === 80)
+      for (const limit of [3, 50, 1, 100, 35]) expect(await look(limit)).toEqual(shownOf(first.slice(0, limit)))
+      const failure = new Error('not now')
+      for (let n = 0; n < 25; n++)
+        await expect(open.refused!(channel, 'shipping', 5, () => Promise.reject(failure))).rejects.toBe(failure)
+      await open.publish(channel, second, signal)
+      await look(40, (id) => id.endsWith('0'))
+      const left = [...first.filter(({ id }) => !['a-10', 'a-20', 'a-30', 'a-40'].includes(id)), ...second]
+      await eventually('the others are kept too', async () => (await look(100)).length === left.length)
+      expect(await look(100)).toEqual(shownOf(left))
+      await look(100, () => true)
+      expect(await look(100)).toEqual([])
+    })
+
+    test('what is refused is moved by the broker where it cannot be copied, and the reason is told', async () => {
+      const prefix = nextPrefix()
+      let connections = 0
+      // For receiving, and not for publishing.
+      const once = () => (++connections === 1 ? connect(broker.url) : Promise.reject(new Error('no more')))
+      const [{ open }, consumer] = [await opened(prefix), await opened(prefix, { connect: once })]
+      await consumer.open.receive(channel, 'shipping', refusing)
+      await open.publish(channel, messages('a', 1, 1), signal)
+      const look = looking(open)
+      await eventually('it is moved', async () => (await look(10)).length === 1)
+      expect(await look(10)).toEqual([expect.stringMatching(/^a-1: it was refused; why is in the warnings of 2\d{3}-/)])
+      expect(consumer.warnings.join()).toMatch(/are set aside without the reason/)
+      expect(consumer.warnings.join()).toMatch(/of no use/)
+    })
+
+    test('what no queue would keep is no copy', async () => {
+      const prefix = nextPrefix()
+      const { open, warnings } = await opened(prefix)
+      await open.receive(channel, 'shipping', refusing)
+      const refused = `${prefix}pabal.ordering.shipping.refused`
+      await onRabbit(broker, (raw) => raw.unbindQueue(refused, refused, '#'))
+      await open.publish(channel, messages('a', 1, 1), signal)
+      await eventually('it is told', () => warnings.some((each) => each.includes('no queue is bound')))
     })
 
     test('however often it was given back: nothing is dropped for that', async () => {

@@ -10,6 +10,7 @@ import type { RabbitMessage } from './driver.ts'
 import { faultOf } from './fault.ts'
 import type { Link } from './link.ts'
 import { incoming } from './message.ts'
+import type { RefusedMessage } from './refused.ts'
 import type { Topology } from './topology.ts'
 
 export interface ReceivingParts {
@@ -18,6 +19,8 @@ export interface ReceivingParts {
   readonly channel: Channel
   readonly subscriber: string
   readonly take: Take
+  /** Puts copies of what was refused where people find them, with the reasons. Rejects where it is not sure that they are there. */
+  readonly keep: (refused: readonly RefusedMessage[]) => Promise<void>
   /** Unacknowledged messages; half of them are a batch, and the rest comes while it is taken. */
   readonly prefetch: number
   readonly environment: Environment
@@ -97,7 +100,8 @@ class QueueReceiving implements Receiving {
         if (batch.length === 0) return
         const taken = await this.#take(batch, delivery.over)
         if (taken === undefined) return
-        delivery.done(batch, (at) => taken[at] !== undefined)
+        const isKept = await this.#keep(batch, taken)
+        delivery.done(batch, (at) => !isKept && taken[at] !== undefined)
       }
     } catch (error) {
       warn(`RabbitMQ: what was taken from '${this.#queue}' could not be acknowledged, and will come again`, error)
@@ -105,6 +109,26 @@ class QueueReceiving implements Receiving {
       if (delivery.failure !== undefined)
         warn(`RabbitMQ: '${this.#queue}' delivers no more, and is asked anew`, delivery.failure)
       await delivery.close()
+    }
+  }
+
+  /** False: what was refused is left to the broker to move, which is never short of memory for that, and knows no reasons. */
+  async #keep(batch: readonly RabbitMessage[], taken: readonly Taken[]): Promise<boolean> {
+    const { keep, warn } = this.#parts
+    const refused = batch.flatMap((message, at) => {
+      const reason = taken[at]?.refused
+      return reason === undefined ? [] : [{ message, reason }]
+    })
+    if (refused.length === 0) return true
+    try {
+      await keep(refused)
+      return true
+    } catch (error) {
+      warn(
+        `RabbitMQ: ${refused.length} messages that were refused in '${this.#queue}' are set aside without the reason`,
+        error,
+      )
+      return false
     }
   }
 

@@ -216,7 +216,8 @@ const binding = (ask: Ask, queue: string, exchangeName: string): Resource => {
   }
 }
 
-const looked = async (check: () => Promise<unknown>): Promise<Found | undefined> => {
+/** Undefined: it is not there. */
+export const looked = async (check: () => Promise<unknown>): Promise<Found | undefined> => {
   try {
     await check()
     return {}
@@ -262,7 +263,8 @@ const declareQueue = async (ask: Ask, queue: string, more: Arguments): Promise<F
     if (!(error instanceof PabalError) || !isOtherwise(error.cause)) throw error
     // One that was made by RabbitMQ 3 has no such argument, and a queue keeps those that it was made with.
     await declare({})
-    return { differs: ['was made without x-delivery-limit, and sets aside what was returned 20 times'] }
+    const then = 'x-dead-letter-exchange' in more ? 'sets aside' : 'drops'
+    return { differs: [`was made without x-delivery-limit, and ${then} what was returned 20 times`] }
   }
 }
 

@@ -6,6 +6,7 @@ import type { RabbitConnection } from './driver.ts'
 import { Link } from './link.ts'
 import { Publisher } from './publisher.ts'
 import { receive } from './receiving.ts'
+import { judgeRefused, keepRefused } from './refused.ts'
 import { type Ask, askOn, Topology } from './topology.ts'
 
 export interface RabbitTransportOptions {
@@ -105,6 +106,7 @@ class OpenRabbit implements OpenTransport {
       channel,
       subscriber,
       take,
+      keep: (refused) => keepRefused(this.#publishing, this.#topology.refused(channel, subscriber), refused),
       prefetch: this.#options.prefetch ?? defaults.prefetch,
     })
     this.#receivings.add(receiving)
@@ -115,6 +117,18 @@ class OpenRabbit implements OpenTransport {
     if (this.#closed) await end()
     return { [Symbol.asyncDispose]: end }
   }
+
+  refused: NonNullable<OpenTransport['refused']> = async (channel, subscriber, limit, judge) =>
+    judgeRefused(
+      {
+        connected: await this.#receiving.connected(),
+        queue: this.#topology.refused(channel, subscriber),
+        prefetch: this.#options.prefetch ?? defaults.prefetch,
+        environment: this.#given.environment,
+      },
+      limit,
+      judge,
+    )
 
   resources: NonNullable<OpenTransport['resources']> = (needs) => {
     const ask: Ask = async (what, question) => {
