@@ -70,7 +70,7 @@ export const runExternal = async (
 }
 
 /** A handler of batches knows nothing of any event: that is no event's failure, and the whole is tried again. */
-class NothingKnown extends Error {
+export class NothingKnown extends Error {
   constructor(cause: unknown) {
     super(describeError(cause), { cause })
     this.name = 'NothingKnown'

@@ -12,7 +12,7 @@ import type { EventRecord } from '../event/envelope.ts'
 import { slotOf } from '../store/slot.ts'
 import { Breaker, type BreakerOptions, defaultBreaker } from './breaker.ts'
 import { applyBatch } from './database-effects.ts'
-import { performBatch } from './external-effects.ts'
+import { NothingKnown, performBatch } from './external-effects.ts'
 import { describeFailure } from './failure.ts'
 import { Fenced, type Lane, Share, type SubscriptionParts } from './lane.ts'
 import { Lateness } from './lateness.ts'
@@ -67,11 +67,14 @@ export class Subscription {
   /** An open breaker stands in the database: of this process, or of one that has ended with it. */
   #breakerShown = true
   #pacedUntilMs = 0
+  /** Events of the next batch: fewer than may be where the last one was too many for its time, or something was away. */
+  #limit: number
   #ahead:
     | {
         readonly after: number
         readonly lane: readonly number[]
         readonly generation: number
+        readonly limit: number
         readonly batch: Promise<Batch>
       }
     | undefined
@@ -90,6 +93,7 @@ export class Subscription {
   }: SubscriptionOptions) {
     this.spec = spec
     this.source = source
+    this.#limit = spec.batch
     this.#progress = progress
     this.#warn = warn
     this.#parts = {
@@ -269,11 +273,11 @@ export class Subscription {
     const ours = new Set(share.numbers.lane)
     const events = wanted.filter((_, index) => ours.has(lanes[index]!))
     const whole = events.length === wanted.length
-    const apartMs = batch.events.length === this.spec.batch ? 0 : Math.min(paceMs, batch.events.length - 1)
+    const apartMs = batch.isFull ? 0 : Math.min(paceMs, batch.events.length - 1)
     this.#pacedUntilMs = this.#runtime.environment.now() + apartMs
     const through = events.at(-1)!.position
     const result = await (this.spec.effects === 'external'
-      ? performBatch(parts, share, events, through)
+      ? this.#perform(share, events, through)
       : applyBatch(parts, share, events, through))
     share.moved(parts, result.place, result.handled)
     if (whole && result.breaks === undefined) {
@@ -296,6 +300,18 @@ export class Subscription {
     return true
   }
 
+  /** What cannot be done in its time as a whole would be begun again for ever: it is tried in smaller parts, which grow again. */
+  async #perform(share: Share, events: readonly EventRecord[], through: number): Promise<BatchResult> {
+    try {
+      const result = await performBatch(this.#parts, share, events, through)
+      this.#limit = Math.min(this.spec.batch, this.#limit * 2)
+      return result
+    } catch (error) {
+      if (error instanceof NothingKnown) this.#limit = Math.ceil(this.#limit / 4)
+      throw error
+    }
+  }
+
   /** Events behind the places of their lanes, and the lane of each. */
   #wanted(
     events: readonly EventRecord[],
@@ -313,21 +329,26 @@ export class Subscription {
   }
 
   /** The next events of these lanes. Of a backlog the batch behind it is read while this one is handled. */
-  async #readAfter(after: number, lane: readonly number[]): Promise<Batch> {
+  async #readAfter(after: number, lane: readonly number[]): Promise<Batch & { readonly isFull: boolean }> {
+    const limit = this.#limit
     const read = (from: number): Promise<Batch> =>
-      this.source.readAfter({ after: from, lane: { lane, lanes: this.#ownership.lanes }, limit: this.spec.batch })
+      this.source.readAfter({ after: from, lane: { lane, lanes: this.#ownership.lanes }, limit })
     const ahead = this.#ahead
     this.#ahead = undefined
     const isNext =
-      ahead?.after === after && ahead.generation === this.source.generation && ahead.lane.join() === lane.join()
+      ahead?.after === after &&
+      ahead.limit === limit &&
+      ahead.generation === this.source.generation &&
+      ahead.lane.join() === lane.join()
     const batch = await (isNext ? ahead.batch : read(after))
-    if (batch.events.length === this.spec.batch) {
-      const next = { after: batch.through, lane, generation: this.source.generation, batch: read(batch.through) }
+    const isFull = batch.events.length === limit
+    if (isFull) {
+      const next = { after: batch.through, lane, limit, generation: this.source.generation, batch: read(batch.through) }
       // Nobody may come for it; who does is told.
       next.batch.catch(() => {})
       this.#ahead = next
     }
-    return batch
+    return { ...batch, isFull }
   }
 
   /** Some lanes could not be had, or have moved since: what is left is read again, unless others have all of it. */
