@@ -70,6 +70,7 @@ export class Group {
     const { names, leaseMs, consumer, count } = this.#parts
     const most = Math.min(count, Math.max(1, Math.floor(answerBytes / this.#entryBytes)))
     // Where no answer comes, less is asked for.
+    const before = this.#entryBytes
     this.#entryBytes = entryBytes.first
     const [yes, found, behind] = await this.#run(
       read,
@@ -80,7 +81,7 @@ export class Group {
     const entries = (found as readonly (readonly [Buffer, Fields | null | undefined])[]).map(
       ([id, fields]): Entry => ({ id: String(id), fields: fields ?? undefined }),
     )
-    this.#entryBytes = Math.max(entryBytes.least, meanBytes(entries))
+    this.#entryBytes = entries.length === 0 ? before : Math.max(entryBytes.least, meanBytes(entries))
     return { entries, behind: String(behind) }
   }
 
@@ -132,8 +133,5 @@ export class Group {
   }
 }
 
-/** 0 where there are none. */
-const meanBytes = (entries: readonly Entry[]): number => {
-  const bytes = entries.reduce((sum, { fields = [] }) => sum + fields.reduce((of, field) => of + field.length, 0), 0)
-  return bytes / Math.max(1, entries.length)
-}
+const meanBytes = (entries: readonly Entry[]): number =>
+  entries.reduce((sum, { fields = [] }) => sum + fields.reduce((of, field) => of + field.length, 0), 0) / entries.length
