@@ -141,7 +141,7 @@ export class PublishedLog implements EventSource {
       seen.delete(row.key)
       seen.set(row.key, {
         sequence: row.sequence,
-        published: event === undefined ? before : placeOf(event),
+        published: isPublished(event) ? placeOf(event) : before,
       })
       if (seen.size > seenKeysMax) seen.delete(seen.keys().next().value!)
     }
@@ -165,7 +165,7 @@ export class PublishedLog implements EventSource {
       if (found === undefined) break
       if ('droppedSequence' in found) return { sequence: found.droppedSequence, id: undefined, attributes: undefined }
       const event = this.#map(found)
-      if (event !== undefined) return placeOf(event)
+      if (isPublished(event)) return placeOf(event)
       before = found.sequence
     }
     return { sequence: 0, id: undefined, attributes: undefined }
@@ -194,6 +194,13 @@ export class PublishedLog implements EventSource {
     return this.#parts.bell.onRing(listener)
   }
 }
+
+/**
+ * What fails is nobody's predecessor: its key waits at it, and goes on only when it was mended, and is read again, or a person has left
+ * it out, and it never comes.
+ */
+const isPublished = (event: EventRecord | undefined): event is EventRecord =>
+  event !== undefined && event.failure === undefined
 
 const placeOf = ({ sequence, id, attributes }: EventRecord): Before => ({ sequence, id, attributes })
 

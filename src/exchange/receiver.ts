@@ -7,14 +7,28 @@
 import type { ContextRuntime } from '../context/runtime.ts'
 import { PabalError } from '../core/errors.ts'
 import type { SharedDefinition } from '../event/definition.ts'
+import type { MessageLimits } from '../event/cloudevents/body.ts'
 import { fromJson, toJson } from '../event/cloudevents/structured.ts'
 import { receivedEvent, type SequencedEvent } from '../event/cloudevents/received-event.ts'
 import type { EventRecord } from '../event/envelope.ts'
 import type { EarlyEvent, InboxHead, InboxStream, Session } from '../store/store.ts'
-import { type Arrived, sort } from './arrival.ts'
+import { type Arrived, type Sorted, sort } from './arrival.ts'
 import { receivedRecord } from './received-log.ts'
 import { takeBatch } from './taking.ts'
 import type { Incoming, Take } from './transport.ts'
+
+/** What stores take for the id of an event. */
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** What waits was measured when it came: written down it is longer, and what is allowed now may be less. */
+const unlimited: MessageLimits = {
+  payloadBytes: Infinity,
+  payloadDepth: Infinity,
+  messageHeaders: Infinity,
+  messageHeaderBytes: Infinity,
+  batchEvents: Infinity,
+  batchBytes: Infinity,
+}
 
 /** Where what was received from a context stands; not the name of any handler, so the place is nobody's but the receiver's. */
 export const receptionOf = (source: string, stream: string): InboxStream => ({ consumer: ':received', source, stream })
@@ -64,6 +78,9 @@ export class Receiver {
       const hint = event.context === undefined ? '; a producer that is no context of pabal is named in `foreign`' : ''
       throw refuse(`it has no place in a stream: ${event.missing.join(', ')}${hint}`)
     }
+    // What a store cannot hold would keep back whatever comes with it.
+    if (!uuid.test(event.id)) throw refuse('its id is no UUID')
+    if (event.text?.includes('\0') === true) throw refuse('its data has a NUL, which is not JSON')
     if (event.context !== source) throw refuse(`it is of ${JSON.stringify(event.source)}, not of '${source}'`)
     if (event.stream !== stream) throw refuse(`its stream is ${JSON.stringify(event.stream)}`)
     if ((event.hopCount ?? 0) > runtime.limits.hops)
@@ -97,24 +114,27 @@ export class Receiver {
   }
 
   async #store(session: Session, events: readonly SequencedEvent[]): Promise<void> {
-    const { runtime, fromFirst } = this.#parts
+    const { runtime } = this.#parts
     const { inbox, log, early } = runtime.contextStore
     const keys = [...new Set(events.map(({ key }) => key))]
     const heads = await inbox.heads(session, this.#stream, keys, { lock: true })
-    const waiting = await early.ofKeys(session, this.#stream, keys)
     const arrived = new Map<string, Arrived[]>(keys.map((key) => [key, []]))
-    for (const { key, text } of waiting) arrived.get(key)!.push({ event: this.#again(text), early: true })
     for (const event of events) arrived.get(event.key)!.push({ event, early: false })
+
+    const sortedBy = new Map<string, Sorted>()
+    for (const [key, of] of arrived) sortedBy.set(key, await this.#sort(session, heads.get(key), of))
+    // What waits can go on behind what goes on, and nowhere else: of a key that stands nothing is read, however much waits.
+    const going = keys.filter((key) => sortedBy.get(key)!.next.length > 0)
+    const waiting = going.length === 0 ? [] : await early.ofKeys(session, this.#stream, going)
+    for (const { key, text } of waiting) arrived.get(key)!.push({ event: this.#again(text), early: true })
+    for (const key of new Set(waiting.map((each) => each.key)))
+      sortedBy.set(key, await this.#sort(session, heads.get(key), arrived.get(key)!))
 
     const records: EventRecord[] = []
     const advanced = new Map<string, InboxHead>()
     const kept: EarlyEvent[] = []
-    const gone: { key: string; sequence: number }[] = []
-    for (const [key, of] of arrived) {
-      // Of what nobody here wants nothing is kept, and nothing can be wrong.
-      const isKnown = async ({ id, type }: SequencedEvent) =>
-        !this.#definitions.has(type) || (await log.byId(session, id)) !== undefined
-      const sorted = await sort(heads.get(key), of, { fromFirst, isKnown, latest: this.#latest })
+    const gone: Pick<EarlyEvent, 'key' | 'sequence' | 'eventId'>[] = []
+    for (const [key, sorted] of sortedBy) {
       for (const { event } of sorted.next) {
         const definition = this.#definitions.get(event.type)
         if (definition !== undefined)
@@ -122,7 +142,7 @@ export class Receiver {
       }
       if (sorted.next.length > 0) advanced.set(key, sorted.head!)
       for (const { event, early: before } of [...sorted.next, ...sorted.over])
-        if (before) gone.push({ key, sequence: event.sequence })
+        if (before) gone.push({ key, sequence: event.sequence, eventId: event.id })
       for (const { arrived: each, for: reason } of sorted.waiting)
         if (!each.early) kept.push(this.#early(each.event, reason))
     }
@@ -132,11 +152,21 @@ export class Receiver {
     if (records.length > 0) await log.append(session, records)
   }
 
-  #early({ key, sequence, cloudEvent }: SequencedEvent, reason: string): EarlyEvent {
-    return { key, sequence, reason, text: toJson(cloudEvent), sinceMs: this.#parts.runtime.environment.now() }
+  #sort(session: Session, head: InboxHead | undefined, of: readonly Arrived[]): Promise<Sorted> {
+    const { runtime, fromFirst } = this.#parts
+    // Of what nobody here wants nothing is kept, and nothing can be wrong.
+    const isKnown = async ({ id, type }: SequencedEvent) =>
+      !this.#definitions.has(type) || (await runtime.contextStore.log.byId(session, id)) !== undefined
+    return sort(head, of, { fromFirst, isKnown, latest: this.#latest })
+  }
+
+  #early({ key, sequence, id, cloudEvent: { attributes, data } }: SequencedEvent, reason: string): EarlyEvent {
+    // In base64 it is what came, also where that is not the JSON that it says it is.
+    const text = toJson({ attributes, data: typeof data === 'string' ? Buffer.from(data) : data })
+    return { key, sequence, eventId: id, reason, text, sinceMs: this.#parts.runtime.environment.now() }
   }
 
   #again(text: string): SequencedEvent {
-    return receivedEvent(fromJson(text, this.#parts.runtime.limits)) as SequencedEvent
+    return receivedEvent(fromJson(text, unlimited)) as SequencedEvent
   }
 }

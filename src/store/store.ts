@@ -388,6 +388,8 @@ export interface Inbox {
 export interface EarlyEvent {
   readonly key: string
   readonly sequence: number
+  /** A log that was restored gives a sequence again, to another event. */
+  readonly eventId: string
   /** What it waits for. */
   readonly reason: string
   /** The whole event. */
@@ -404,7 +406,7 @@ export interface Early {
   remove(
     session: Session,
     stream: InboxStream,
-    events: readonly Pick<EarlyEvent, 'key' | 'sequence'>[],
+    events: readonly Pick<EarlyEvent, 'key' | 'sequence' | 'eventId'>[],
   ): Awaitable<void>
   /** How many events wait, of how many keys, by reason. */
   count(

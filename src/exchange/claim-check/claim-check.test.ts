@@ -29,9 +29,10 @@ const messageBytes = 4_096
 const long = '주문 '.repeat(5_000)
 const short = 'a note'
 
-const world = async (payloads: PayloadStore, faults: Nastiness = kind) => {
+const world = async (payloads: PayloadStore, faults: Nastiness = kind, ordered = false) => {
   const folder = await testFolder()
-  const { transport } = new NastyBroker({ random: Math.random, traits: { messageBytes }, faults })
+  const broker = new NastyBroker({ random: Math.random, traits: { messageBytes, ordered }, faults })
+  const { transport } = broker
   const seen: string[] = []
   const warnings: string[] = []
   const app = (contexts: Parameters<typeof createApp>[0]['contexts'], exchange: Exchange) => {
@@ -54,7 +55,7 @@ const world = async (payloads: PayloadStore, faults: Nastiness = kind) => {
     producer.context(ordering).transaction(({ raise }) => {
       for (const [key, text] of texts) raise(Noted, { key, text })
     })
-  return { producer, consumer, note, seen, warnings }
+  return { broker, producer, consumer, note, seen, warnings }
 }
 
 const kept = async (folder: string): Promise<string[]> =>
@@ -137,6 +138,29 @@ describe('a payload that is too large for a message', () => {
     await producer.settle()
     await eventually('it has come', () => seen.length === 2)
     expect(seen[1]).toBe(`a ${long}`)
+  })
+
+  test('that nobody can have put there is not asked for, and holds up nothing', async () => {
+    const store = filePayloads(await testFolder())
+    const get: PayloadStore['get'] = async (name, most) => {
+      // As S3 answers.
+      if (name.length > 1_024) throw new Error('KeyTooLongError')
+      return store.get(name, most)
+    }
+    const { broker, producer, consumer, note, seen } = await world({ ...store, get }, kind, true)
+    const id = 'x'.repeat(1_100)
+    const attributes = {
+      specversion: '1.0',
+      id,
+      source: 'urn:pabal:ordering',
+      type: NotedV1.type,
+      dataref: `pabal-payload:urn%3Apabal%3Aordering/${id}`,
+    }
+    const headers = { 'content-type': 'application/cloudevents+json' }
+    broker.inject({ context: 'ordering' }, '', { headers, contentType: undefined, body: JSON.stringify(attributes) })
+    await Promise.all([producer.start(), consumer().start()])
+    await note(['a', long])
+    await eventually('it has come', () => seen.length === 1)
   })
 
   test('leads nobody to another file', async () => {

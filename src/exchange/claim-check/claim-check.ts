@@ -35,6 +35,8 @@ export interface ClaimCheckOptions {
 const concurrency = 8
 const bytesAboveMost = 65_536
 const reference = 'pabal-payload:'
+/** Of a name; none that is put here is as long, and what a store cannot look for would keep back whatever comes with it. */
+const nameLengthMax = 500
 
 /**
  * The exchange, with large payloads beside its brokers. Producers and consumers need the same store, and all of them this.
@@ -145,8 +147,8 @@ const fetched = async (incoming: Incoming, payloads: PayloadStore, limits: Messa
     return incoming
   }
   const name = nameOf(event)
-  if (event.data !== undefined || event.attributes.get('dataref') !== `${reference}${name}`)
-    return { decode: () => event }
+  const isHere = event.data === undefined && event.attributes.get('dataref') === `${reference}${name}`
+  if (!isHere || name.length > nameLengthMax) return { decode: () => event }
   try {
     const bytes = await payloads.get(name, limits.payloadBytes)
     if (bytes === undefined)

@@ -312,6 +312,22 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
       expect(taker.numbersOf('a')).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
     })
 
+    test('a backlog of large messages, in parts that the server can write', { timeout: 180_000 }, async () => {
+      const prefix = newPrefix()
+      const warned: string[] = []
+      const open = await opened(natsAt(server.url, { prefix }), (what) => warned.push(what))
+      const data = `{"t":"${'x'.repeat(250_000)}"}`
+      for (let n = 0; n < 500; n += 50) {
+        const some = messages('a', n + 1, n + 50).map((each) => ({ ...each, event: { ...each.event, data } }))
+        await open.publish(channel, some, soon())
+      }
+      const taker = new Taker()
+      await open.receive(channel, 'shipping', taker.take)
+      await eventually('all have come', () => taker.count === 500, 120_000)
+      expect(warned).toEqual([])
+      expect(taker.events).toHaveLength(500)
+    })
+
     test('a batch that takes longer than ackWait once', async () => {
       const prefix = newPrefix()
       const open = await opened(natsAt(server.url, { prefix, ackWait: 1_000 }))

@@ -35,6 +35,14 @@ const pauseMs = { first: 100, max: 5_000 } as const
  */
 const pullMs = 1_000
 
+/**
+ * Bytes of one request for messages: a server gives up a connection to which it has more than 64 MiB to write (`max_pending`), and
+ * would be asked for the same again. Its client asks by number or by bytes, not by both, so the number goes by what came before.
+ */
+const fetchBytesMax = 33_554_432
+/** Of a message, beside its data. */
+const headerBytes = 1_024
+
 /** What one connection gives to the reception. */
 interface Ready extends Arrangement {
   readonly connected: Connected
@@ -126,6 +134,8 @@ export class Reception implements Receiving {
     const { connected, messages, batch } = ready
     const ended = this.#ended.signal
     const held = new Set<JetStreamMessage>()
+    // What is large comes with what is large: of the first ones nothing is known.
+    let each: number = this.#parts.settings.messageBytes
     const beating = new AbortController()
     const beat = this.#beat(ready, turn, held, beating.signal)
     const failed = new AbortController()
@@ -142,12 +152,16 @@ export class Reception implements Receiving {
     }
     try {
       while (!ended.aborted && connected.up && !failed.signal.aborted && turn.mine) {
-        const fetched = await messages.fetch({ max_messages: batch, expires: pullMs })
+        const most = Math.min(batch, Math.max(1, Math.floor(fetchBytesMax / each)))
+        const fetched = await messages.fetch({ max_messages: most, expires: pullMs })
+        let [count, bytes] = [0, 0]
         await this.#each(fetched, connected, async (message) => {
           held.add(message)
+          bytes += message.data.length + headerBytes
+          each = bytes / ++count
           if (ended.aborted || failed.signal.aborted) return
           piece.push(message)
-          if (fetched.getPending() === 0 || piece.length === batch) await takePiece()
+          if (fetched.getPending() === 0 || piece.length === most) await takePiece()
         })
         // What the client had besides may have been no message.
         if (!ended.aborted && !failed.signal.aborted) await takePiece()

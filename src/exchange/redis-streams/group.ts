@@ -34,9 +34,19 @@ export interface GroupParts {
   readonly waiting: Connection
 }
 
+/**
+ * Bytes of one answer, which has its time as any other has, and blocks the server while it is made: what is read at once goes by the
+ * size of what was read before.
+ */
+const answerBytes = 33_554_432
+/** Of an entry, beside what it holds; of the first ones nothing is known. */
+const entryBytes = { least: 256, first: 1_048_576 } as const
+
 export class Group {
   readonly #parts: GroupParts
   #holds = 0
+  /** Of those that were read last. */
+  #entryBytes: number = entryBytes.first
 
   constructor(parts: GroupParts) {
     this.#parts = parts
@@ -58,15 +68,20 @@ export class Group {
 
   async read(hold: string): Promise<Read> {
     const { names, leaseMs, consumer, count } = this.#parts
+    const most = Math.min(count, Math.max(1, Math.floor(answerBytes / this.#entryBytes)))
+    // Where no answer comes, less is asked for.
+    const before = this.#entryBytes
+    this.#entryBytes = entryBytes.first
     const [yes, found, behind] = await this.#run(
       read,
       [names.reader, names.stream],
-      [hold, leaseMs, names.group, consumer, count],
+      [hold, leaseMs, names.group, consumer, most],
     )
     if (yes !== 1) return 'lost'
     const entries = (found as readonly (readonly [Buffer, Fields | null | undefined])[]).map(
       ([id, fields]): Entry => ({ id: String(id), fields: fields ?? undefined }),
     )
+    this.#entryBytes = entries.length === 0 ? before : Math.max(entryBytes.least, meanBytes(entries))
     return { entries, behind: String(behind) }
   }
 
@@ -117,3 +132,6 @@ export class Group {
     return this.#parts.connection.command('EVAL', [text, count, ...keys, ...args])
   }
 }
+
+const meanBytes = (entries: readonly Entry[]): number =>
+  entries.reduce((sum, { fields = [] }) => sum + fields.reduce((of, field) => of + field.length, 0), 0) / entries.length

@@ -46,6 +46,21 @@ describe.skipIf(missing)(titled('the transport over Redis Streams', missing), ()
     test.each(plan(transportContract))('$name', { timeout: 180_000 }, ({ run }) => run(harness))
   })
 
+  test('a backlog of large entries comes in parts that can be answered in time', async () => {
+    const { url } = await testRedis()
+    const { open, warnings } = await opened(url, { timeoutMs: 1_000, leaseMs: 10_000 })
+    const data = `{"t":"${'x'.repeat(250_000)}"}`
+    for (let n = 0; n < 800; n += 20)
+      await publishAll(
+        open,
+        messages('a', n + 1, n + 20).map((each) => ({ ...each, event: { ...each.event, data } })),
+      )
+    const book = new Notebook()
+    await open.receive(channel, 'shipping', book.take)
+    await eventually('all have come', () => book.brought.length === 800, 60_000)
+    expect(warnings).toEqual([])
+  })
+
   test('a process that is killed between taking and acknowledging leaves its batch to another', async () => {
     const { url } = await testRedis()
     const { open } = await opened(url)

@@ -8,36 +8,40 @@ export const createEarly = (s: string): Early => {
   const stream = 'consumer = $1 AND source = $2 AND stream = $3'
   const of = ({ consumer, source, stream: name }: InboxStream): [string, string, string] => [consumer, source, name]
   const ofKeys = statement(
-    `SELECT key, sequence, reason, text, since_ms FROM ${s}.early WHERE ${stream} AND key = ANY ($4::text::text[]) ORDER BY key, sequence`,
+    `SELECT key, sequence, event_id, reason, text, since_ms FROM ${s}.early WHERE ${stream} AND key = ANY ($4::text::text[]) ORDER BY key, sequence`,
   )
   const put = statement(
-    `INSERT INTO ${s}.early (consumer, source, stream, key, sequence, reason, text, since_ms)
-     SELECT $1, $2, $3, e.* FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::text[], $8::text::bigint[])
-       AS e (key, sequence, reason, text, since_ms)
+    `INSERT INTO ${s}.early (consumer, source, stream, key, sequence, event_id, reason, text, since_ms)
+     SELECT $1, $2, $3, e.* FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::bigint[])
+       AS e (key, sequence, event_id, reason, text, since_ms)
      ON CONFLICT DO NOTHING`,
   )
   const remove = statement(
-    `DELETE FROM ${s}.early e USING unnest($4::text::text[], $5::text::bigint[]) AS g (key, sequence)
-     WHERE e.consumer = $1 AND e.source = $2 AND e.stream = $3 AND e.key = g.key AND e.sequence = g.sequence`,
+    `DELETE FROM ${s}.early e USING unnest($4::text::text[], $5::text::bigint[], $6::text::text[]) AS g (key, sequence, event_id)
+     WHERE e.consumer = $1 AND e.source = $2 AND e.stream = $3 AND e.key = g.key AND e.sequence = g.sequence AND e.event_id = g.event_id`,
   )
   const count = statement(
     `SELECT reason, count(*), count(DISTINCT key) FROM ${s}.early WHERE ${stream} GROUP BY reason ORDER BY reason`,
   )
   return {
     ofKeys: async (session, id, keys) =>
-      (await on(session).rows(ofKeys, [...of(id), textArray(keys)])).map(([key, sequence, reason, text, sinceMs]) => ({
-        key: String(key),
-        sequence: Number(sequence),
-        reason: String(reason),
-        text: String(text),
-        sinceMs: Number(sinceMs),
-      })),
+      (await on(session).rows(ofKeys, [...of(id), textArray(keys)])).map(
+        ([key, sequence, eventId, reason, text, sinceMs]) => ({
+          key: String(key),
+          sequence: Number(sequence),
+          eventId: String(eventId),
+          reason: String(reason),
+          text: String(text),
+          sinceMs: Number(sinceMs),
+        }),
+      ),
 
     put: async (session, id, events) => {
       await writing(session).run(put, [
         ...of(id),
         textArray(events.map(({ key }) => key)),
         plainArray(events.map(({ sequence }) => sequence)),
+        textArray(events.map(({ eventId }) => eventId)),
         textArray(events.map(({ reason }) => reason)),
         textArray(events.map(({ text }) => text)),
         plainArray(events.map(({ sinceMs }) => sinceMs)),
@@ -45,8 +49,12 @@ export const createEarly = (s: string): Early => {
     },
 
     remove: async (session, id, events) => {
-      const keys = textArray(events.map(({ key }) => key))
-      await writing(session).run(remove, [...of(id), keys, plainArray(events.map(({ sequence }) => sequence))])
+      await writing(session).run(remove, [
+        ...of(id),
+        textArray(events.map(({ key }) => key)),
+        plainArray(events.map(({ sequence }) => sequence)),
+        textArray(events.map(({ eventId }) => eventId)),
+      ])
     },
 
     count: async (session, id) =>

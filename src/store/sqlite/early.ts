@@ -10,23 +10,25 @@ export const createEarly = (p: string): Early => {
     ofKeys: (session, id, keys) =>
       on(session)
         .prepare(
-          `SELECT key, sequence, reason, text, since_ms AS sinceMs FROM ${p}early
+          `SELECT key, sequence, event_id AS eventId, reason, text, since_ms AS sinceMs FROM ${p}early
            WHERE ${stream} AND key IN (SELECT value FROM json_each(?)) ORDER BY key, sequence`,
         )
         .all(...of(id), JSON.stringify(keys)) as unknown as EarlyEvent[],
 
     put: (session, id, events) => {
       const statement = on(session).prepare(
-        `INSERT INTO ${p}early (consumer, source, stream, key, sequence, reason, text, since_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO ${p}early (consumer, source, stream, key, sequence, event_id, reason, text, since_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING`,
       )
-      for (const { key, sequence, reason, text, sinceMs } of events)
-        statement.run(...of(id), key, sequence, reason, text, sinceMs)
+      for (const { key, sequence, eventId, reason, text, sinceMs } of events)
+        statement.run(...of(id), key, sequence, eventId, reason, text, sinceMs)
     },
 
     remove: (session, id, events) => {
-      const statement = on(session).prepare(`DELETE FROM ${p}early WHERE ${stream} AND key = ? AND sequence = ?`)
-      for (const { key, sequence } of events) statement.run(...of(id), key, sequence)
+      const statement = on(session).prepare(
+        `DELETE FROM ${p}early WHERE ${stream} AND key = ? AND sequence = ? AND event_id = ?`,
+      )
+      for (const { key, sequence, eventId } of events) statement.run(...of(id), key, sequence, eventId)
     },
 
     count: (session, id) =>

@@ -6,9 +6,14 @@ import { pick, type StoreRule, rule } from './fixture.ts'
 
 const stream = { consumer: ':received', source: 'ordering', stream: 'public' }
 
-const early = (key: string, sequence: number, { sinceMs = 1_000, reason = 'gap' } = {}): EarlyEvent => ({
+const early = (
+  key: string,
+  sequence: number,
+  { sinceMs = 1_000, reason = 'gap', eventId = `event-${sequence}` } = {},
+): EarlyEvent => ({
   key,
   sequence,
+  eventId,
   reason,
   text: `{"이름":"${key} ${sequence} \\u0000"}`,
   sinceMs,
@@ -17,7 +22,7 @@ const early = (key: string, sequence: number, { sinceMs = 1_000, reason = 'gap' 
 const head = (sequence: number): InboxHead => ({ sequence, eventId: `event-${sequence}`, incarnation: 'one' })
 
 const seen = (events: readonly EarlyEvent[]) =>
-  events.map((event) => pick(event, 'key', 'sequence', 'reason', 'text', 'sinceMs'))
+  events.map((event) => pick(event, 'key', 'sequence', 'eventId', 'reason', 'text', 'sinceMs'))
 
 export const earlyRules: readonly StoreRule[] = [
   rule(
@@ -41,14 +46,28 @@ export const earlyRules: readonly StoreRule[] = [
     assert.deepEqual(seen(await read((session) => port.ofKeys(session, stream, ['a']))), [early('a', 2), early('a', 3)])
   }),
 
+  rule(
+    'two events that came early with one sequence are both there: a log that was restored gives it again',
+    async ({ write, read, early: port }) => {
+      const both = [early('a', 2, { eventId: 'of-the-first' }), early('a', 2, { eventId: 'of-the-second' })]
+      await write((session) => port.put(session, stream, both))
+      const found = await read((session) => port.ofKeys(session, stream, ['a']))
+      assert.deepEqual(found.map(({ eventId }) => eventId).toSorted(), ['of-the-first', 'of-the-second'])
+      await write((session) => port.remove(session, stream, [both[0]!]))
+      assert.deepEqual(seen(await read((session) => port.ofKeys(session, stream, ['a']))), [both[1]])
+    },
+    'P9',
+  ),
+
   rule('what is removed is gone, and nothing else', async ({ write, read, early: port }) => {
     const other = { ...stream, source: 'billing' }
     for (const each of [stream, other])
       await write((session) => port.put(session, each, [early('a', 2), early('a', 3), early('b', 2)]))
     await write((session) =>
       port.remove(session, stream, [
-        { key: 'a', sequence: 2 },
-        { key: 'b', sequence: 3 },
+        { key: 'a', sequence: 2, eventId: 'event-2' },
+        { key: 'a', sequence: 3, eventId: 'another' },
+        { key: 'b', sequence: 3, eventId: 'event-3' },
       ]),
     )
     assert.deepEqual(seen(await read((session) => port.ofKeys(session, stream, ['a', 'b']))), [

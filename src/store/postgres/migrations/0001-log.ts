@@ -154,10 +154,11 @@ CREATE TABLE ${s}.early (
   stream text COLLATE "C" NOT NULL,
   key text COLLATE "C" NOT NULL,
   sequence bigint NOT NULL,
+  event_id text NOT NULL,
   reason text NOT NULL,
   text text NOT NULL,
   since_ms bigint NOT NULL,
-  PRIMARY KEY (consumer, source, stream, key, sequence)
+  PRIMARY KEY (consumer, source, stream, key, sequence, event_id)
 );
 
 CREATE TABLE ${s}.parked (

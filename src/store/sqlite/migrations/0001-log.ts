@@ -78,10 +78,11 @@ CREATE TABLE ${p}early (
   stream TEXT NOT NULL,
   key TEXT NOT NULL,
   sequence INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
   reason TEXT NOT NULL,
   text TEXT NOT NULL,
   since_ms INTEGER NOT NULL,
-  PRIMARY KEY (consumer, source, stream, key, sequence)
+  PRIMARY KEY (consumer, source, stream, key, sequence, event_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ${p}parked (
