@@ -55,7 +55,7 @@ type Visit = (message: RefusedMessage, here: RefusedHere) => Promise<boolean>
 export const listRefused = async (
   app: App,
   filter: RefusedFilter = {},
-  limit = actedOnMax,
+  limit: number = actedOnMax,
 ): Promise<readonly RefusedMessage[]> => {
   const found: RefusedMessage[] = []
   await visit(app, filter, limit, async (message) => {
