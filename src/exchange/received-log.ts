@@ -11,7 +11,7 @@ import { decodeJson, type JsonLimits } from '../event/json.ts'
 import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
 import { receivedKeyPrefix } from '../event/reserved.ts'
 import type { ContextStore, Database, Head, Session } from '../store/store.ts'
-import type { Bell, EventSource } from '../subscription/source.ts'
+import type { Bell, EventSource, Trunk } from '../subscription/source.ts'
 import { channelOf, publicStream } from './exchange.ts'
 
 /** Where a received event stands in its producer's stream; kept with the entry. */
@@ -81,7 +81,7 @@ export class ReceivedLog implements EventSource {
   readonly name: string
   readonly producer: string
   readonly stream: string
-  readonly branchOf?: string
+  readonly branchOf?: Trunk
   readonly report = undefined
   /** What came another way before it was received here does not stand here, nor what nobody here wants. */
   readonly isPart = true
@@ -93,7 +93,12 @@ export class ReceivedLog implements EventSource {
     this.name = receivedName(channelOf(parts.source, parts.stream).context)
     this.producer = parts.source
     this.stream = parts.stream
-    if (parts.stream !== publicStream) this.branchOf = publicStream
+    if (parts.stream !== publicStream)
+      this.branchOf = {
+        stream: publicStream,
+        source: receivedName(channelOf(parts.source, publicStream).context),
+        brought: (event) => this.#read((session) => this.#came(session, event)),
+      }
     this.#parts = parts
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
     this.#types = [...this.#definitions.keys()]
@@ -184,19 +189,30 @@ export class ReceivedLog implements EventSource {
   }
 
   /** Both sequences go up together, and the producer's is never behind ours: what it did not publish has a number there. */
-  async #ownSequence(session: Session, key: string, from: number): Promise<number> {
+  async #ownSequence(session: Session, key: string, from: number, of: Origination = this.#parts): Promise<number> {
     let low = 1
     let high = from
     while (low < high) {
       const middle = Math.floor((low + high) / 2)
-      const [row] = await this.#parts.store.log.readKey(session, storedKey(this.#parts, key), {
-        from: middle,
-        limit: 1,
-      })
+      const [row] = await this.#parts.store.log.readKey(session, storedKey(of, key), { from: middle, limit: 1 })
       if (row === undefined || sequenceOf(row) >= from) high = middle
       else low = row.sequence + 1
     }
     return low
+  }
+
+  /** With the public stream. What retention has dropped there came, as all that was before it. */
+  async #came(session: Session, { id, key, sequence, type }: EventRecord): Promise<boolean> {
+    const { log } = this.#parts.store
+    const trunk = { source: this.#parts.source, stream: publicStream }
+    const stored = storedKey(trunk, key)
+    const from = await this.#ownSequence(session, key, sequence, trunk)
+    const [there] = await log.readKey(session, stored, { from, limit: 1 })
+    if (there?.id === id) return true
+    const [oldest] = await log.readKey(session, stored, { from: 1, limit: 1 })
+    if (oldest !== undefined) return oldest.sequence > 1 && sequence < sequenceOf(oldest)
+    const before = await log.previous(session, stored, Number.MAX_SAFE_INTEGER, [type])
+    return before !== undefined && 'droppedSequence' in before
   }
 
   async identityAt(position: number): Promise<string | undefined> {

@@ -90,27 +90,7 @@ export class Receiver {
 
   /** Events from wherever: those that are known are passed over. */
   async enter(events: readonly SequencedEvent[]): Promise<void> {
-    const { database } = this.#parts.runtime
-    try {
-      await database.transaction((session) => this.#store(session, events))
-    } catch (error) {
-      await this.#checkForms(events, error)
-      throw error
-    }
-  }
-
-  /** Two public forms of one event have one id. A log can hold one of them. */
-  async #checkForms(events: readonly SequencedEvent[], cause: unknown): Promise<void> {
-    const { database, contextStore, name } = this.#parts.runtime
-    for (const { id, type } of events) {
-      const entry = await database.read((session) => contextStore.log.byId(session, id))
-      if (entry !== undefined && entry.type !== type)
-        throw new PabalError(
-          'PABAL_COMPOSITION_INVALID',
-          `'${name}' has received event ${id} as ${entry.type}, and now as ${type}; a context consumes one form of an event`,
-          { cause },
-        )
-    }
+    await this.#parts.runtime.database.transaction((session) => this.#store(session, events))
   }
 
   async #store(session: Session, events: readonly SequencedEvent[]): Promise<void> {

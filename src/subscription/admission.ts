@@ -7,6 +7,7 @@ import type { EventRecord } from '../event/envelope.ts'
 import type { InboxHead, InboxStream, Session } from '../store/store.ts'
 import { judge } from './inbox.ts'
 import type { Share, SubscriptionParts } from './lane.ts'
+import { partingOf } from './registration.ts'
 
 /** `handle` it; it `waits` behind its parked key; `pass` over a duplicate; or park the key from that sequence. */
 export type Admission =
@@ -25,6 +26,8 @@ export class Admissions {
   readonly #incarnation: string
   readonly #parked: Set<string>
   readonly #heads: Map<string, InboxHead>
+  /** Where keys stood when this stream became one of its own, of which not all up to there may have come. */
+  readonly #partings: ReadonlyMap<string, InboxHead>
   readonly #advanced = new Map<string, InboxHead>()
   readonly #waiting: EventRecord[] = []
 
@@ -33,12 +36,14 @@ export class Admissions {
     share: Share,
     parked: ReadonlySet<string>,
     heads: ReadonlyMap<string, InboxHead>,
+    partings: ReadonlyMap<string, InboxHead>,
   ) {
     this.#parts = parts
     this.#stream = streamOf(parts)
     this.#incarnation = share.incarnation
     this.#parked = new Set(parked)
     this.#heads = new Map(heads)
+    this.#partings = partings
   }
 
   /**
@@ -61,12 +66,20 @@ export class Admissions {
       share,
       await parking.parkedOf(session, spec.name, source.name, keys),
       stream === undefined ? new Map() : await inbox.heads(session, stream, keys, { lock }),
+      await partingsOf(parts, session, keys),
     )
   }
 
   admit(event: EventRecord): Awaitable<Admission> {
     if (this.#parked.has(event.key)) return wait
     if (this.#stream === undefined) return handle
+    const parting = this.#partings.get(event.key)
+    return parting === undefined || event.sequence > parting.sequence
+      ? this.#behind(event)
+      : wasBrought(this.#parts, parting, event).then((was) => (was ? pass : this.#behind(event)))
+  }
+
+  #behind(event: EventRecord): Awaitable<Admission> {
     const head = this.#heads.get(event.key)
     if (head === undefined || head.incarnation === this.#incarnation) return this.#judge(event, head)
     return isSameHistory(this.#parts, head, event).then(async (same) => {
@@ -140,6 +153,30 @@ export const isSameHistory = async (
   if (id === undefined) return source.isPart === true || event.sequence > head.sequence
   return id === head.eventId
 }
+
+/** Of keys whose events came with those of another stream before: where they stood when that ended. */
+export const partingsOf = async (
+  parts: SubscriptionParts,
+  session: Session,
+  keys: readonly string[],
+): Promise<ReadonlyMap<string, InboxHead>> => {
+  const { source, runtime } = parts
+  const stream = streamOf(parts)
+  if (stream === undefined || source.branchOf === undefined) return new Map()
+  return runtime.contextStore.inbox.heads(
+    session,
+    { ...stream, stream: partingOf(source.branchOf, stream.stream) },
+    keys,
+  )
+}
+
+/** The event came there: it was handled, since it is not behind the place where its key stood. */
+export const wasBrought = async (
+  { source }: SubscriptionParts,
+  parting: InboxHead | undefined,
+  event: EventRecord,
+): Promise<boolean> =>
+  parting !== undefined && event.sequence <= parting.sequence && (await source.branchOf!.brought(event))
 
 export const streamOf = ({ spec, source }: SubscriptionParts): InboxStream | undefined =>
   source.stream === undefined ? undefined : { consumer: spec.name, source: source.producer, stream: source.stream }

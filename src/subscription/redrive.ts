@@ -5,7 +5,7 @@ import { backoffMs } from '../core/environment.ts'
 import { PabalError } from '../core/errors.ts'
 import { EventRecord } from '../event/envelope.ts'
 import type { ParkedKey } from '../store/store.ts'
-import { isSameHistory, streamOf } from './admission.ts'
+import { isSameHistory, partingsOf, streamOf, wasBrought } from './admission.ts'
 import { attemptInSavepoint, isOfTheHandlers } from './database-effects.ts'
 import { afterFailure, park } from './exhaustion.ts'
 import { recordResult, renewing, runExternal } from './external-effects.ts'
@@ -158,8 +158,11 @@ const verdictOn = async (
   // A person has taken the producer's history as it is now.
   if (stream === undefined || (row.error.code === 'PABAL_KEY_DIVERGED' && event.sequence === row.sequence))
     return 'apply'
-  const heads = await readIn(database, (session) => contextStore.inbox.heads(session, stream, [event.key], { lock }))
-  const head = heads.get(event.key)
+  const { head, parting } = await readIn(database, async (session) => ({
+    head: (await contextStore.inbox.heads(session, stream, [event.key], { lock })).get(event.key),
+    parting: (await partingsOf(parts, session, [event.key])).get(event.key),
+  }))
+  if (await wasBrought(parts, parting, event)) return 'duplicate'
   if (head !== undefined && head.incarnation !== share.incarnation && !(await isSameHistory(parts, head, event)))
     return 'diverged'
   return judge(head, event)

@@ -3,6 +3,7 @@
 import { PabalError } from '../core/errors.ts'
 import type { Place } from '../store/store.ts'
 import type { SubscriptionParts } from './lane.ts'
+import type { Trunk } from './source.ts'
 
 /** Registers the consumer and its cursors; at the first time it decides where they start. Returns the number of lanes. @throws PABAL_START_AT_REQUIRED */
 export const register = async (parts: SubscriptionParts): Promise<number> => {
@@ -24,13 +25,20 @@ export const register = async (parts: SubscriptionParts): Promise<number> => {
       const { producer, stream, branchOf } = source
       if (stream !== undefined && branchOf !== undefined) {
         const of = { consumer: spec.name, source: producer }
-        await contextStore.inbox.copy(session, { ...of, stream: branchOf }, { ...of, stream })
+        // What was read in the producer's log was all there is up to its heads. Of what was received as a whole some may have gone the
+        // other way by then, so it is asked event by event up to where that was.
+        const wasReceived = known.some((cursor) => cursor.source === branchOf.source && cursor.epoch > 0)
+        const to = wasReceived ? partingOf(branchOf, stream) : stream
+        await contextStore.inbox.copy(session, { ...of, stream: branchOf.stream }, { ...of, stream: to })
       }
       return lanes
     },
     { silentMs: parts.leaseMs },
   )
 }
+
+/** The stream under which the heads are kept where a consumer stood when a stream of its own began. */
+export const partingOf = (trunk: Trunk, stream: string): string => `${trunk.stream}/${stream}`
 
 const startOf = async ({ spec, source, runtime }: SubscriptionParts): Promise<Place> => {
   const { startAt, effects, name } = spec

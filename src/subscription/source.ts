@@ -6,6 +6,15 @@ import { type EventRecord, recordOf, type StoredEvent } from '../event/envelope.
 import { receivedKeyPrefix } from '../event/reserved.ts'
 import type { ContextStore, Database, Head, LaneFilter } from '../store/store.ts'
 
+/** A stream of which another one was a part. */
+export interface Trunk {
+  readonly stream: string
+  /** Its source, where it was received as a whole; elsewhere it was read in the producer's log. */
+  readonly source: string
+  /** Whether the event came there, as far as that is kept. */
+  readonly brought: (event: EventRecord) => Promise<boolean>
+}
+
 export interface EventSource {
   /** The log that it reads, as cursors name it: a context, or what was received from one. */
   readonly name: string
@@ -13,8 +22,8 @@ export interface EventSource {
   readonly producer: string
   /** The stable id of the stream that inbox heads belong to; undefined for the own log, which needs no inbox. */
   readonly stream: string | undefined
-  /** The stream that its events were part of before it had one of its own: who read there goes on from where that was. */
-  readonly branchOf?: string
+  /** What its events were part of before they had a stream of their own: who read there goes on from where that was. */
+  readonly branchOf?: Trunk
   /** Not all that was ever handled of a key is to be found here. */
   readonly isPart?: boolean
   /** Grows when the log behind it may have become another: places in it must be checked again. */

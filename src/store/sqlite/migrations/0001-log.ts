@@ -20,7 +20,7 @@ CREATE TABLE ${p}event (
   time_ms INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX ${p}event_key ON ${p}event (key, sequence);
-CREATE UNIQUE INDEX ${p}event_id ON ${p}event (id);
+CREATE UNIQUE INDEX ${p}event_id ON ${p}event (id, key);
 CREATE INDEX ${p}event_correlation ON ${p}event (correlation_id) WHERE correlation_id IS NOT NULL;
 
 CREATE TABLE ${p}event_type (type TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (type, version)) STRICT, WITHOUT ROWID;
