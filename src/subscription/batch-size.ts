@@ -1,6 +1,6 @@
 /**
- * How many events a handler of batches is given at once: half as many after each batch that ran out of time, since nothing of it
- * counts; then slowly more again.
+ * How many events a subscription reads and handles at once: no more than its last batch had time for, then slowly more again. What
+ * is read beyond that is read for nothing; and of a handler of batches that ran out of time nothing counts.
  */
 
 /** Batches done in time, from the smallest to the largest. */
@@ -19,12 +19,12 @@ export class BatchSize {
     return this.#now
   }
 
-  /** A batch of so many took too long. */
-  tooMany(events: number): void {
-    this.#now = Math.max(1, Math.floor(events / 2))
+  /** There was no time for more. */
+  shrinkTo(events: number): void {
+    this.#now = Math.max(1, Math.min(this.#now, events))
   }
 
-  /** As many as were given were done in time. */
+  /** So many were done in time. */
   done(events: number): void {
     if (events >= this.#now) this.#now = Math.min(this.#most, this.#now + Math.ceil(this.#most / steps))
   }

@@ -136,6 +136,9 @@ const allAtOnce = async (
     await share.move(parts, scope.session, place)
     return { place, handled, breaks: undefined }
   })
+  // Well below, since what was read beyond is read again.
+  if (result.handled < events.length) parts.batchSize.shrinkTo(Math.floor(result.handled * 0.8))
+  else parts.batchSize.done(result.handled)
   parts.breaker.succeeded()
   return result
 }

@@ -105,7 +105,8 @@ const runBatch = async (
     const given = await inTime(parts, sound[0]!, signal, (bounded) =>
       handleBatch!(sound, { signal: bounded, incarnation: share.incarnation }),
     ).catch((error: unknown) => {
-      if (isPabalError(error) && error.code === 'PABAL_HANDLER_TIMEOUT') parts.batchSize.tooMany(sound.length)
+      if (isPabalError(error) && error.code === 'PABAL_HANDLER_TIMEOUT')
+        parts.batchSize.shrinkTo(Math.floor(sound.length / 2))
       throw new NothingKnown(error)
     })
     parts.batchSize.done(sound.length)

@@ -18,7 +18,6 @@ export interface SubscriptionParts {
   readonly source: EventSource
   readonly leaseMs: number
   readonly breaker: Breaker
-  /** Of handlers of batches. */
   readonly batchSize: BatchSize
   /** Batches and parked keys of one consumer take turns with their transactions: they touch the same rows. */
   readonly turns: Mutex

@@ -51,6 +51,15 @@ const keepUpEvery = 1_000
 
 type Batch = Awaited<ReturnType<EventSource['readAfter']>>
 
+/** A batch that is on its way, and what was asked for. */
+interface Ahead {
+  readonly after: number
+  readonly lane: readonly number[]
+  readonly limit: number
+  readonly generation: number
+  readonly batch: Promise<Batch>
+}
+
 export class Subscription {
   readonly spec: DurableSpec
   readonly source: EventSource
@@ -68,14 +77,7 @@ export class Subscription {
   /** An open breaker stands in the database: of this process, or of one that has ended with it. */
   #breakerShown = true
   #pacedUntilMs = 0
-  #ahead:
-    | {
-        readonly after: number
-        readonly lane: readonly number[]
-        readonly generation: number
-        readonly batch: Promise<Batch>
-      }
-    | undefined
+  #ahead: Ahead | undefined
   /** The main loop has another batch at hand: nobody needs to ask the database. */
   #isAtWork = false
   #running: Promise<unknown> | undefined
@@ -271,7 +273,7 @@ export class Subscription {
     const ours = new Set(share.numbers.lane)
     const events = wanted.filter((_, index) => ours.has(lanes[index]!))
     const whole = events.length === wanted.length
-    const apartMs = batch.events.length === this.spec.batch ? 0 : Math.min(paceMs, batch.events.length - 1)
+    const apartMs = batch.isFull ? 0 : Math.min(paceMs, batch.events.length - 1)
     this.#pacedUntilMs = this.#runtime.environment.now() + apartMs
     const through = events.at(-1)!.position
     const result = await (this.spec.effects === 'external'
@@ -315,21 +317,27 @@ export class Subscription {
   }
 
   /** The next events of these lanes. Of a backlog the batch behind it is read while this one is handled. */
-  async #readAfter(after: number, lane: readonly number[]): Promise<Batch> {
-    const read = (from: number): Promise<Batch> =>
-      this.source.readAfter({ after: from, lane: { lane, lanes: this.#ownership.lanes }, limit: this.spec.batch })
+  async #readAfter(after: number, lane: readonly number[]): Promise<Batch & { readonly isFull: boolean }> {
     const ahead = this.#ahead
     this.#ahead = undefined
     const isNext =
       ahead?.after === after && ahead.generation === this.source.generation && ahead.lane.join() === lane.join()
-    const batch = await (isNext ? ahead.batch : read(after))
-    if (batch.events.length === this.spec.batch) {
-      const next = { after: batch.through, lane, generation: this.source.generation, batch: read(batch.through) }
+    const { limit, batch: reading } = isNext ? ahead : this.#read(after, lane)
+    const batch = await reading
+    const isFull = batch.events.length === limit
+    if (isFull) {
+      this.#ahead = this.#read(batch.through, lane)
       // Nobody may come for it; who does is told.
-      next.batch.catch(() => {})
-      this.#ahead = next
+      this.#ahead.batch.catch(() => {})
     }
-    return batch
+    return { ...batch, isFull }
+  }
+
+  #read(after: number, lane: readonly number[]): Ahead {
+    const { generation } = this.source
+    const limit = this.#parts.batchSize.now
+    const batch = this.source.readAfter({ after, lane: { lane, lanes: this.#ownership.lanes }, limit })
+    return { after, lane, limit, generation, batch }
   }
 
   /** Some lanes could not be had, or have moved since: what is left is read again, unless others have all of it. */
