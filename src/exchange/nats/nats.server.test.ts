@@ -280,7 +280,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
 
     test('what a killed process had taken and not acknowledged', { timeout: 180_000 }, async () => {
       const prefix = newPrefix()
-      const producer = await opened(natsAt(server.url, { prefix, ackWait: 1_000 }))
+      const producer = await opened(natsAt(server.url, { prefix, ackWait: 2_000 }))
       const child = startChild(
         {
           text: `
@@ -289,7 +289,7 @@ describe.skipIf(missing)(titled('the NATS transport', missing), () => {
             import { nats } from 'pabal/nats'
             import { systemEnvironment } from './src/core/environment.ts'
             const [servers, prefix] = process.argv.slice(1)
-            const exchange = nats({ connect: () => connect({ servers }), jetstream, headers, prefix, ackWait: 1000 })
+            const exchange = nats({ connect: () => connect({ servers }), jetstream, headers, prefix, ackWait: 2000 })
             const open = await exchange['~pabal'].carried[0].transport.open({ environment: systemEnvironment, warn: () => {} })
             await open.receive({ context: 'ordering' }, 'shipping', () => {
               console.log('taken')

@@ -144,7 +144,10 @@ export class Reception implements Receiving {
       const taking = piece
       piece = []
       try {
-        if (taking.length > 0) await this.#take(ready, taking)
+        if (taking.length > 0) {
+          turn.renew()
+          await this.#take(ready, taking)
+        }
         for (const taken of taking) held.delete(taken)
       } catch (error) {
         failed.abort(error)
@@ -153,6 +156,8 @@ export class Reception implements Receiving {
     try {
       while (!ended.aborted && connected.up && !failed.signal.aborted && turn.mine) {
         const most = Math.min(batch, Math.max(1, Math.floor(fetchBytesMax / each)))
+        // Whoever has the turn next is to find what is out free again: it lasts longer than what comes now, however late the beat is.
+        turn.renew()
         const fetched = await messages.fetch({ max_messages: most, expires: pullMs })
         let [count, bytes] = [0, 0]
         await this.#each(fetched, connected, async (message) => {
