@@ -34,6 +34,11 @@ const placed = (command: Command): Command =>
     .option('--context <name>', 'only what this context has refused')
     .option('--source <name>', 'only what came from this context or foreign producer')
 
+const several = (command: Command): Command =>
+  placed(command.argument('[id]', 'one message; without it, all that match'))
+    .option('--all', 'all that any context has refused')
+    .option('--expect <number>', 'refuse when not so many match')
+
 export const refusedCommands = (act: Act): Command => {
   const refused = new Command('refused').description('messages that a context had no use for, as its broker keeps them')
   placed(refused.command('list').description('the oldest first, with the reason; never payloads'))
@@ -42,24 +47,10 @@ export const refusedCommands = (act: Act): Command => {
   placed(
     refused.command('show').description('one with all that came').argument('<id>', 'as `refused list` names it'),
   ).action(act(show))
-  placed(
-    refused
-      .command('retry')
-      .description('give them to their contexts once more; what is refused again stays')
-      .argument('[id]', 'one message; without it, all that match'),
-  )
-    .option('--all', 'all that any context has refused')
-    .option('--expect <number>', 'refuse when not so many match')
-    .action(act(retry))
-  placed(
-    refused
-      .command('discard')
-      .description('throw them away for good, with --reason')
-      .argument('[id]', 'one message; without it, all that match'),
-  )
-    .option('--all', 'all that any context has refused')
-    .option('--expect <number>', 'refuse when not so many match')
-    .action(act(discard))
+  several(
+    refused.command('retry').description('give them to their contexts once more; what is refused again stays'),
+  ).action(act(retry))
+  several(refused.command('discard').description('throw them away for good, with --reason')).action(act(discard))
   return refused
 }
 
