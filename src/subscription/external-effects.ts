@@ -81,7 +81,7 @@ class NothingKnown extends Error {
  * The same for a handler of batches. Behind a failure of a key nothing of it counts as run.
  * @throws NothingKnown
  */
-const runBatch = async (
+export const runBatch = async (
   parts: SubscriptionParts,
   share: Share,
   events: readonly EventRecord[],

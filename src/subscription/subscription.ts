@@ -19,7 +19,7 @@ import { Fenced, type Lane, Share, type SubscriptionParts } from './lane.ts'
 import { Lateness } from './lateness.ts'
 import type { BatchResult } from './one-by-one.ts'
 import { Ownership, othersCheckMs, type Reading } from './ownership.ts'
-import { redrive } from './redrive.ts'
+import { redriveDue } from './redrive.ts'
 import { somethingSucceeds } from './scout.ts'
 import { Report, register } from './registration.ts'
 import type { EventSource } from './source.ts'
@@ -411,14 +411,7 @@ export class Subscription {
       : await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
     if (nextMs !== undefined && nextMs <= nowMs) {
       for (let lane = 0; lane < this.#ownership.lanes; lane++)
-        await this.#ownership.careFor(lane, async (owned) => {
-          const due = await database.read((session) =>
-            contextStore.parking.due(session, owned.id, nowMs, this.spec.concurrency),
-          )
-          // All are waited for: none may run on beside its successor, or after the end.
-          const outcomes = await Promise.allSettled(due.map((row) => redrive(this.#parts, new Share([owned]), row)))
-          for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error
-        })
+        await this.#ownership.careFor(lane, (owned) => redriveDue(this.#parts, owned, nowMs))
       if (this.#ownership.paused) return Number.MAX_SAFE_INTEGER
       // Not ours: its owner sees to it; look again when the lease may be free.
       return this.#ownership.ownsAll ? undefined : othersCheckMs
