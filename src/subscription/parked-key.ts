@@ -74,7 +74,11 @@ export const begin = async (
 }
 
 /** The run has come to nothing that would be the event's own doing. */
-export const undoBegin = async ({ runtime, spec, source }: SubscriptionParts, scope: Scope, { row }: KeyRead): Promise<void> => {
+export const undoBegin = async (
+  { runtime, spec, source }: SubscriptionParts,
+  scope: Scope,
+  { row }: KeyRead,
+): Promise<void> => {
   const { parking } = runtime.contextStore
   const { attempts, next_ms } = row
   const current = await parking.get(scope.session, spec.name, source.name, row.key)

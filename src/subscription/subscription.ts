@@ -46,6 +46,9 @@ const breathMs = 20
 /** Two batches of a consumer begin a millisecond apart for each event that the first had but one, so many at most, unless it was full. */
 const paceMs = 5
 
+/** Events that are read at least where others hold lanes, as far as the handler's batches are not smaller. */
+const peekMin = 200
+
 /** Positions that a cursor may lag behind what was scanned without finding anything. */
 const keepUpEvery = 1_000
 
@@ -265,7 +268,14 @@ export class Subscription {
     const readings = await this.#ownership.read(anew)
     if (readings.size === 0) return false
     const after = Math.min(...[...readings.values()].map((reading) => reading.after))
-    const batch = await this.#readAfter(after, [...readings.keys()])
+    // What others hold is told by more than a few events: of that depends what is wished for.
+    const peeks = [...readings.values()].some(({ owned }) => owned === undefined)
+    const { now: most } = parts.batchSize
+    const batch = await this.#readAfter(
+      after,
+      [...readings.keys()],
+      peeks ? Math.max(most, Math.min(peekMin, this.spec.batch)) : most,
+    )
     const { wanted, lanes } = this.#wanted(batch.events, readings)
     const share = await this.#shareFor(new Set(lanes), readings)
     if (wanted.length > 0 && share === undefined) return this.#stopping.signal.aborted ? false : this.#retry(readings)
@@ -317,25 +327,28 @@ export class Subscription {
   }
 
   /** The next events of these lanes. Of a backlog the batch behind it is read while this one is handled. */
-  async #readAfter(after: number, lane: readonly number[]): Promise<Batch & { readonly isFull: boolean }> {
+  async #readAfter(
+    after: number,
+    lane: readonly number[],
+    most: number,
+  ): Promise<Batch & { readonly isFull: boolean }> {
     const ahead = this.#ahead
     this.#ahead = undefined
     const isNext =
       ahead?.after === after && ahead.generation === this.source.generation && ahead.lane.join() === lane.join()
-    const { limit, batch: reading } = isNext ? ahead : this.#read(after, lane)
+    const { limit, batch: reading } = isNext ? ahead : this.#read(after, lane, most)
     const batch = await reading
     const isFull = batch.events.length === limit
     if (isFull) {
-      this.#ahead = this.#read(batch.through, lane)
+      this.#ahead = this.#read(batch.through, lane, this.#parts.batchSize.now)
       // Nobody may come for it; who does is told.
       this.#ahead.batch.catch(() => {})
     }
     return { ...batch, isFull }
   }
 
-  #read(after: number, lane: readonly number[]): Ahead {
+  #read(after: number, lane: readonly number[], limit: number): Ahead {
     const { generation } = this.source
-    const limit = this.#parts.batchSize.now
     const batch = this.source.readAfter({ after, lane: { lane, lanes: this.#ownership.lanes }, limit })
     return { after, lane, limit, generation, batch }
   }

@@ -46,7 +46,7 @@ describe.skipIf(missing)(titled('a backlog on Postgres', missing), () => {
 
   test('is shared by three processes, and by two when one of them is killed', timeout, async () => {
     const world = await testWorld()
-    await backlog(world, 0, 600)
+    await backlog(world, 0, 800)
     const first = await world.worker('first', options)
     await eventually('the first one has begun', async () => (await world.ledger('ledger')).length > 0)
     const others = await Promise.all([world.worker('second', options), world.worker('third', options)])
