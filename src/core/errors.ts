@@ -42,6 +42,7 @@ export type ErrorCode =
   | 'PABAL_CONFIRMATION_NEEDED'
   | 'PABAL_HANDLER_TIMEOUT'
   | 'PABAL_HANDLER_CRASHED'
+  | 'PABAL_HANDLER_SUPERSEDED'
   | 'PABAL_SETTLE_TIMEOUT'
   | 'PABAL_STORE_BUSY'
   | 'PABAL_STORE_FULL'
@@ -289,6 +290,11 @@ export const catalogue: Readonly<Record<ErrorCode, ErrorEntry>> = {
   PABAL_HANDLER_CRASHED: entry(
     'A handler ended its process, or outlived its lease, several times on the same event.',
     'Find out why in the logs of that time; correct the handler, then `pabal dead retry`.',
+  ),
+  PABAL_HANDLER_SUPERSEDED: entry(
+    'Another process runs a newer version of a handler, which wants other events than the one here.',
+    'Nothing while a deployment goes on: the newer version does the work. It is this one’s again when no process runs the newer one.',
+    { retryable: true, status: 503 },
   ),
   PABAL_SETTLE_TIMEOUT: entry(
     'Not everything was handled within the given time.',

@@ -2,12 +2,12 @@
 
 import type { ContextRuntime } from '../context/runtime.ts'
 import { backoffMs, type Environment } from '../core/environment.ts'
-import { describeError } from '../core/errors.ts'
+import { describeError, isPabalError } from '../core/errors.ts'
 import type { MessageLimits } from '../event/cloudevents/body.ts'
 import { type Carried, receivedChannel } from './exchange.ts'
 import type { ForeignReceiver } from './foreign-receiver.ts'
 import type { Receiver } from './receiver.ts'
-import type { OpenTransport, Receiving, Refused, Selection, Taken } from './transport.ts'
+import type { OpenTransport, Receiving, Refused, Selection, Take, Taken } from './transport.ts'
 
 /** What one context receives from another. */
 export interface Reception {
@@ -35,10 +35,24 @@ export interface CarrierParts {
   readonly warn: (what: string, error: unknown) => void
 }
 
+/** What came to an older version of a handler is left to the newer one for so long, before it is asked whether that is still there. */
+const asideMs = 10_000
+
+/** Where a channel has one reader at a time, the newer version gets its turn only when this one has gone. */
+const unlessSuperseded =
+  (take: Take, superseded: AbortController): Take =>
+  async (batch) => {
+    try {
+      return await take(batch)
+    } catch (error) {
+      if (isPabalError(error) && error.code === 'PABAL_HANDLER_SUPERSEDED') superseded.abort()
+      throw error
+    }
+  }
+
 export class Carrier {
   readonly #parts: CarrierParts
   #open: Promise<OpenTransport> | undefined
-  #receiving: Receiving[] = []
   #ended = new AbortController()
   #running: Promise<void>[] = []
 
@@ -75,29 +89,37 @@ export class Carrier {
   async #receive({ source, runtime, receiver, selection }: Reception, ended: AbortSignal): Promise<void> {
     const { carried, environment, warn } = this.#parts
     const channel = receivedChannel(carried, source)
-    for (let failures = 0, told = ''; !ended.aborted; )
+    const what = `receiving from '${source}' for '${runtime.name}'`
+    for (let failures = 0, told = ''; !ended.aborted; ) {
+      const superseded = new AbortController()
+      let receiving: Receiving
       try {
         const open = await this.opened()
-        const receiving = await open.receive(channel, runtime.name, receiver.take, selection)
-        this.#receiving.push(receiving)
-        return
+        receiving = await open.receive(channel, runtime.name, unlessSuperseded(receiver.take, superseded), selection)
       } catch (error) {
         if (ended.aborted) return
         // Said once, not with each attempt.
-        if (told !== describeError(error)) warn(`receiving from '${source}' for '${runtime.name}'`, error)
+        if (told !== describeError(error)) warn(what, error)
         told = describeError(error)
         await environment.sleep(backoffMs(++failures, 50, 5_000, environment.random), ended)
+        continue
       }
+      failures = 0
+      await environment.sleep(Number.MAX_SAFE_INTEGER, AbortSignal.any([ended, superseded.signal]))
+      await Promise.resolve(receiving[Symbol.asyncDispose]()).catch((error: unknown) => {
+        if (ended.aborted) throw error
+        warn(what, error)
+      })
+      if (!ended.aborted) await environment.sleep(asideMs, ended)
+    }
   }
 
   /** Takes nothing more; what goes out is still sent. */
   async rest(): Promise<void> {
     this.#ended.abort()
-    await Promise.all(this.#running)
+    const running = this.#running
     this.#running = []
-    const receiving = this.#receiving
-    this.#receiving = []
-    await Promise.all(receiving.map((each) => each[Symbol.asyncDispose]()))
+    await Promise.all(running)
   }
 
   /** What the contexts here have refused and the broker keeps: of each reception `limit` at most, and what `judge` answers true for goes. */

@@ -11,7 +11,9 @@ import type { PublicEventDefinition } from '../event/definition.ts'
 import { EventRecord } from '../event/envelope.ts'
 import { foreignId } from '../event/foreign-id.ts'
 import { type ForeignProducer, typesOf } from './foreign.ts'
-import { type Identity, type Origination, storedKey } from './received-log.ts'
+import { channelOf } from './exchange.ts'
+import { typesWanted } from '../subscription/edition.ts'
+import { type Identity, type Origination, receivedName, storedKey } from './received-log.ts'
 import { takeBatch } from './taking.ts'
 import type { Incoming, Take } from './transport.ts'
 
@@ -35,16 +37,36 @@ export class ForeignReceiver {
     this.#definitions = new Map(parts.producers.flatMap(typesOf).filter(([, { type }]) => parts.types.has(type)))
   }
 
-  /** One transaction for the batch. Rejects when nothing of it was stored. */
-  readonly take: Take = (batch) =>
-    takeBatch(
+  /** One transaction for the batch. Rejects when nothing of it was stored, or something of it is for another process. */
+  readonly take: Take = async (batch) => {
+    let unknown = false
+    const taken = await takeBatch(
       batch,
-      (incoming) => this.#read(incoming),
+      (incoming) => {
+        const record = this.#read(incoming)
+        unknown ||= record === 'unknown'
+        return record === 'unknown' ? undefined : record
+      },
       (records) => this.#enter(records),
     )
+    if (unknown) await this.#leaveToNewer()
+    return taken
+  }
 
-  /** Undefined: nobody here wants it. */
-  #read(incoming: Incoming): EventRecord | undefined {
+  /** What nobody here knows may be what a newer version of a handler wants. Its key is the definition's word, so that must take it. */
+  async #leaveToNewer(): Promise<void> {
+    const { runtime, source, stream, types } = this.#parts
+    const name = receivedName(channelOf(source, stream).context)
+    const wanted = await runtime.database.read((session) => typesWanted(runtime.contextStore, session, name))
+    if (!wanted.isSubsetOf(types))
+      throw new PabalError(
+        'PABAL_HANDLER_SUPERSEDED',
+        `what '${source}' sends may be for a newer version of a handler, which another process runs: it is left to that`,
+      )
+  }
+
+  /** Undefined: it is another producer's. */
+  #read(incoming: Incoming): EventRecord | 'unknown' | undefined {
     const { runtime, producers, others, source: name } = this.#parts
     const { limits, environment } = runtime
     const event = receivedEvent(incoming.decode(limits))
@@ -60,7 +82,7 @@ export class ForeignReceiver {
     if (hopCount > limits.hops)
       throw new PabalError('PABAL_HOP_LIMIT', `${type} ${id} is event ${hopCount} of its chain`)
     const definition = this.#definitions.get(type)
-    if (definition === undefined) return undefined
+    if (definition === undefined) return 'unknown'
     return foreignRecord(definition, this.#parts, event, payloadOf(event, limits), environment.now())
   }
 

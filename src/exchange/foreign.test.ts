@@ -110,6 +110,24 @@ describe('an event of a foreign producer', () => {
     expect(here.watch.refused).toEqual(new Map())
   })
 
+  test('that only a newer version of a handler knows is not lost where an old process takes it', async () => {
+    const here = await bench()
+    const VoidedV1 = definePublicEvent('acme.voided.v1', {
+      kind: 'domain',
+      schema: Invoice,
+      key: ({ invoiceId }) => invoiceId,
+    })
+    const older = here.app()
+    await older.start()
+    const events = { ...producer.events, 'com.acme.erp.Voided': VoidedV1 }
+    const newer = here.app({ definition: VoidedV1, carried: { foreign: { erp: { ...producer, events } } } })
+    await newer.start()
+    for (let n = 1; n <= 20; n++) here.send(invoice('a', n, { type: 'com.acme.erp.Voided' }))
+    await eventually('all are handled', () => here.handled()['a']?.length === 20)
+    // Where two read at once, as from this broker, there is no order to keep.
+    expect(here.handled()['a']?.toSorted((a, b) => a - b)).toEqual(whole(['a'], 20)['a'])
+  })
+
   test('is entered twice without the look at what was entered, so its batch is never taken', async () => {
     const here = await bench()
     const blind: NonNullable<ForeignAppOptions['store']> = (plain) =>

@@ -65,6 +65,10 @@ export class PublishedLog implements EventSource {
     this.#types = [...this.#byType.keys()]
   }
 
+  get wants(): readonly string[] {
+    return this.#parts.publications.map(({ from, to }) => `${from.type} ${from.version} as ${to.type}`)
+  }
+
   get generation(): number {
     return this.#parts.database.generation
   }

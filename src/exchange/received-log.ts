@@ -5,7 +5,7 @@
 
 import { readIn } from '../context/scope.ts'
 import { isPabalError, PabalError } from '../core/errors.ts'
-import { type EntryDefinition, type SharedDefinition, upcast } from '../event/definition.ts'
+import { type EntryDefinition, upcast } from '../event/definition.ts'
 import { EventRecord, type StoredEvent } from '../event/envelope.ts'
 import { decodeJson, type JsonLimits } from '../event/json.ts'
 import type { SequencedEvent } from '../event/cloudevents/received-event.ts'
@@ -39,13 +39,10 @@ export const storedKey = ({ source, stream }: Origination, key: string): string 
   `${receivedKeyPrefix}${channelOf(source, stream).context}:${key}`
 
 /** An event as an entry of the receiver's log. Its payload is checked when it is read, so that one that does not fit parks its key. */
-export const receivedRecord = (
-  definition: SharedDefinition,
-  of: Origination,
-  event: SequencedEvent,
-  nowMs: number,
-): EventRecord => {
+export const receivedRecord = (event: SequencedEvent, of: Origination, nowMs: number): EventRecord => {
   const place: Place = { sequence: event.sequence }
+  // All that a log stores of a definition; who reads the entry has the whole.
+  const definition = { type: event.type } as EntryDefinition
   const record = new EventRecord(definition, of.source, {
     id: event.id,
     key: storedKey(of, event.key),
@@ -102,6 +99,11 @@ export class ReceivedLog implements EventSource {
     this.#parts = parts
     this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
     this.#types = [...this.#definitions.keys()]
+  }
+
+  /** Types alone: a receiver of another process enters what it does not know. */
+  get wants(): readonly string[] {
+    return this.#types
   }
 
   get generation(): number {

@@ -13,7 +13,9 @@ import { receivedEvent, type SequencedEvent } from '../event/cloudevents/receive
 import type { EventRecord } from '../event/envelope.ts'
 import type { EarlyEvent, InboxHead, InboxStream, Session } from '../store/store.ts'
 import { type Arrived, type Sorted, sort } from './arrival.ts'
-import { receivedRecord } from './received-log.ts'
+import { receivedName, receivedRecord } from './received-log.ts'
+import { channelOf } from './exchange.ts'
+import { typesWanted } from '../subscription/edition.ts'
 import { takeBatch } from './taking.ts'
 import type { Incoming, Take } from './transport.ts'
 
@@ -47,7 +49,7 @@ export interface ReceiverParts {
 export class Receiver {
   readonly #parts: ReceiverParts
   readonly #stream: InboxStream
-  readonly #definitions: ReadonlyMap<string, SharedDefinition>
+  readonly #types: ReadonlySet<string>
   /** Nothing but whole states is wanted. */
   readonly #latest: boolean
 
@@ -55,7 +57,7 @@ export class Receiver {
     this.#parts = parts
     this.#stream = receptionOf(parts.source, parts.stream)
     this.#latest = parts.definitions.every((definition) => definition['~pabal'].kind === 'snapshot')
-    this.#definitions = new Map(parts.definitions.map((definition) => [definition.type, definition]))
+    this.#types = new Set(parts.definitions.map(({ type }) => type))
   }
 
   get fromFirst(): boolean {
@@ -96,19 +98,20 @@ export class Receiver {
   async #store(session: Session, events: readonly SequencedEvent[]): Promise<void> {
     const { runtime } = this.#parts
     const { inbox, log, early } = runtime.contextStore
+    const wanted = await this.#wanted(session, events)
     const keys = [...new Set(events.map(({ key }) => key))]
     const heads = await inbox.heads(session, this.#stream, keys, { lock: true })
     const arrived = new Map<string, Arrived[]>(keys.map((key) => [key, []]))
     for (const event of events) arrived.get(event.key)!.push({ event, early: false })
 
     const sortedBy = new Map<string, Sorted>()
-    for (const [key, of] of arrived) sortedBy.set(key, await this.#sort(session, heads.get(key), of))
+    for (const [key, of] of arrived) sortedBy.set(key, await this.#sort(session, wanted, heads.get(key), of))
     // What waits can go on behind what goes on, and nowhere else: of a key that stands nothing is read, however much waits.
     const going = keys.filter((key) => sortedBy.get(key)!.next.length > 0)
     const waiting = going.length === 0 ? [] : await early.ofKeys(session, this.#stream, going)
     for (const { key, text } of waiting) arrived.get(key)!.push({ event: this.#again(text), early: true })
     for (const key of new Set(waiting.map((each) => each.key)))
-      sortedBy.set(key, await this.#sort(session, heads.get(key), arrived.get(key)!))
+      sortedBy.set(key, await this.#sort(session, wanted, heads.get(key), arrived.get(key)!))
 
     const records: EventRecord[] = []
     const advanced = new Map<string, InboxHead>()
@@ -116,9 +119,7 @@ export class Receiver {
     const gone: Pick<EarlyEvent, 'key' | 'sequence' | 'eventId'>[] = []
     for (const [key, sorted] of sortedBy) {
       for (const { event } of sorted.next) {
-        const definition = this.#definitions.get(event.type)
-        if (definition !== undefined)
-          records.push(receivedRecord(definition, this.#stream, event, runtime.environment.now()))
+        if (wanted.has(event.type)) records.push(receivedRecord(event, this.#stream, runtime.environment.now()))
       }
       if (sorted.next.length > 0) advanced.set(key, sorted.head!)
       for (const { event, early: before } of [...sorted.next, ...sorted.over])
@@ -132,12 +133,27 @@ export class Receiver {
     if (records.length > 0) await log.append(session, records)
   }
 
-  #sort(session: Session, head: InboxHead | undefined, of: readonly Arrived[]): Promise<Sorted> {
+  /** What this process wants of it, and what others do that run a newer version of a handler. */
+  async #wanted(session: Session, events: readonly SequencedEvent[]): Promise<ReadonlySet<string>> {
+    const { contextStore } = this.#parts.runtime
+    // Whoever wants more may want all that comes, where whole states alone are not waited for.
+    if (!this.#latest && events.every(({ type }) => this.#types.has(type))) return this.#types
+    const { source, stream } = this.#stream
+    const others = await typesWanted(contextStore, session, receivedName(channelOf(source, stream).context))
+    return others.isSubsetOf(this.#types) ? this.#types : this.#types.union(others)
+  }
+
+  #sort(
+    session: Session,
+    wanted: ReadonlySet<string>,
+    head: InboxHead | undefined,
+    of: readonly Arrived[],
+  ): Promise<Sorted> {
     const { runtime, fromFirst } = this.#parts
     // Of what nobody here wants nothing is kept, and nothing can be wrong.
     const isKnown = async ({ id, type }: SequencedEvent) =>
-      !this.#definitions.has(type) || (await runtime.contextStore.log.byId(session, id)) !== undefined
-    return sort(head, of, { fromFirst, isKnown, latest: this.#latest })
+      !wanted.has(type) || (await runtime.contextStore.log.byId(session, id)) !== undefined
+    return sort(head, of, { fromFirst, isKnown, latest: this.#latest && wanted === this.#types })
   }
 
   #early({ key, sequence, id, cloudEvent: { attributes, data } }: SequencedEvent, reason: string): EarlyEvent {

@@ -130,6 +130,7 @@ export interface ContextStore {
   readonly name: string
   readonly log: Log
   readonly cursors: Cursors
+  readonly editions: Editions
   readonly inbox: Inbox
   readonly early: Early
   readonly parking: Parking
@@ -272,9 +273,13 @@ export interface LaneHolder {
   readonly wisher: string | null
 }
 
-export interface CursorId {
+/** A consumer over a source. */
+export interface Consumption {
   readonly consumer: string
   readonly source: string
+}
+
+export interface CursorId extends Consumption {
   readonly lane: number
 }
 
@@ -352,6 +357,25 @@ export interface Cursors {
   reset(session: Session, consumer: string, source: string, to: Place): Awaitable<void>
   /** Forgets a consumer with everything that belongs to it. */
   remove(session: Session, consumer: string): Awaitable<void>
+}
+
+/**
+ * What the versions of a handler want of a source, in the order in which they came, and which processes run which. While a process
+ * runs the newest one, those that run an older one leave the work to it: they would pass over what only the newest handles.
+ */
+export interface Editions {
+  /**
+   * This process runs the consumer, and wants this. Returns the number of its edition: the one that it had when it was first seen,
+   * else a new one. If no newer one runs, lanes of processes that run another one are taken away from them. In the transaction that
+   * registers the consumer.
+   */
+  join(session: Session, of: Consumption, wants: string): Awaitable<number>
+  /** Whether another process runs a newer one, and is not gone for certain. */
+  isSuperseded(session: Session, of: Consumption, edition: number): Awaitable<boolean>
+  /** This process does not run the consumer any more. */
+  leave(session: Session, of: Consumption): Awaitable<void>
+  /** What is wanted of a source by whatever process, in whatever edition, of whatever consumer. */
+  wanted(session: Session, source: string): Awaitable<readonly string[]>
 }
 
 /** The last event of a key that a consumer has applied over a stream: one row per consumer, source, stream and key. */

@@ -6,6 +6,8 @@
 import { PabalError } from '../core/errors.ts'
 import type { CursorId, CursorRow, Head, Place } from '../store/store.ts'
 import { lanesToWishFor } from './fair-share.ts'
+import { joinEdition } from './edition.ts'
+import { register } from './registration.ts'
 import { inTurn, Lane, Share, type SubscriptionParts } from './lane.ts'
 
 /** About how often a process asks for a lane that another one holds while there is work in it. */
@@ -40,11 +42,21 @@ export class Ownership {
   lanes = 1
   /** The consumer is paused: it is rung when somebody resumes it. */
   paused = false
+  #edition = 0
+  /** Other processes run a newer version of the handler, which knows what this one would pass over. */
+  #superseded = false
 
   constructor(parts: SubscriptionParts, warn: (error: unknown) => void) {
     this.#parts = parts
     this.#warn = warn
     this.#generation = this.generation
+  }
+
+  /** @throws PABAL_START_AT_REQUIRED */
+  async register(): Promise<void> {
+    const { lanes, edition } = await register(this.#parts)
+    this.lanes = lanes
+    this.#edition = edition
   }
 
   #id(lane: number): CursorId {
@@ -148,6 +160,7 @@ export class Ownership {
     const { generation } = this
     this.#lanes.clear()
     this.#peeked.clear()
+    this.#edition = await this.#parts.runtime.database.transaction((session) => joinEdition(this.#parts, session))
     // Only when it was seen: a server that is away for the moment may come back as another one.
     await this.verify()
     this.#generation = generation
@@ -202,12 +215,19 @@ export class Ownership {
         const consumer = await contextStore.cursors.consumer(session, id.consumer)
         this.paused = consumer === undefined || consumer.state === 'paused'
         if (this.paused) return undefined
-        if (known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined)
-          return 'held' as const
-        const claimed = await contextStore.cursors.claim(session, id, leaseMs)
+        const held =
+          known !== undefined && (await contextStore.cursors.hold(session, id, known.epoch, leaseMs)) !== undefined
+        const claimed = held ? undefined : await contextStore.cursors.claim(session, id, leaseMs)
+        const epoch = held ? known.epoch : claimed?.epoch
+        if (epoch === undefined) return undefined
+        // Now that nobody else can take it away before this is committed.
+        if (this.#supersede(await contextStore.editions.isSuperseded(session, id, this.#edition))) {
+          await contextStore.cursors.release(session, id, epoch)
+          return undefined
+        }
+        if (held) return 'held' as const
         // Parked keys keep an account of their own; who comes for them must not make a suspect of what is at the cursor.
-        if (claimed !== undefined)
-          await new Lane(claimed, this.lanes, spec.batch).count(this.#parts, session, claimed.stalls - 1)
+        await new Lane(claimed!, this.lanes, spec.batch).count(this.#parts, session, claimed!.stalls - 1)
         return claimed
       },
       { silentMs: leaseMs },
@@ -220,6 +240,18 @@ export class Ownership {
     if (row !== undefined) return this.#accept(row)
     if (!this.paused) this.#leaveToOthers(number)
     return undefined
+  }
+
+  #supersede(superseded: boolean): boolean {
+    if (superseded && !this.#superseded)
+      this.#warn(
+        new PabalError(
+          'PABAL_HANDLER_SUPERSEDED',
+          `another process runs a newer version of '${this.#parts.spec.name}', which handles what this one would pass over: it is left to that`,
+        ),
+      )
+    this.#superseded = superseded
+    return superseded
   }
 
   /** Whoever has this lane has those that it had when they were looked at, most likely: they are not asked for one by one. */
@@ -235,7 +267,7 @@ export class Ownership {
 
   /** Lanes with work in them that others hold: asks for some, where that is fair. */
   async wishFor(withWork: ReadonlySet<number>): Promise<void> {
-    if (withWork.size === 0 || this.paused) return
+    if (withWork.size === 0 || this.paused || this.#superseded) return
     const { leaseMs, runtime } = this.#parts
     const { database, contextStore } = runtime
     const id = this.#id(0)
@@ -336,7 +368,7 @@ export class Ownership {
     return { position, eventId: (await this.#parts.source.identityAt(position)) ?? null, incarnation }
   }
 
-  /** Gives all lanes back, with what was scanned. */
+  /** Gives all lanes back, with what was scanned: this process does not run the consumer any more. */
   async release(): Promise<void> {
     const { database, contextStore } = this.#parts.runtime
     for (const lane of this.#lanes.values()) {
@@ -354,5 +386,9 @@ export class Ownership {
       })
     }
     this.#lanes.clear()
+    // Who cannot say so is gone when its connection is.
+    await database
+      .transaction((session) => contextStore.editions.leave(session, this.#id(0)))
+      .catch((error: unknown) => this.#warn(error))
   }
 }

@@ -2,11 +2,18 @@
 
 import { PabalError } from '../core/errors.ts'
 import type { Place } from '../store/store.ts'
+import { joinEdition } from './edition.ts'
 import type { SubscriptionParts } from './lane.ts'
 import type { Trunk } from './source.ts'
 
-/** Registers the consumer and its cursors; at the first time it decides where they start. Returns the number of lanes. @throws PABAL_START_AT_REQUIRED */
-export const register = async (parts: SubscriptionParts): Promise<number> => {
+export interface Registered {
+  readonly lanes: number
+  /** The number of what this process wants, among what all versions of the handler have wanted. */
+  readonly edition: number
+}
+
+/** Registers the consumer and its cursors; at the first time it decides where they start. @throws PABAL_START_AT_REQUIRED */
+export const register = async (parts: SubscriptionParts): Promise<Registered> => {
   const { spec, source, runtime } = parts
   const { database, contextStore } = runtime
   const known = await database.read((session) => contextStore.cursors.cursors(session, spec.name))
@@ -19,19 +26,20 @@ export const register = async (parts: SubscriptionParts): Promise<number> => {
         lanes: spec.lanes ?? database.defaultLanes,
         types: spec.definitions.map(({ type }) => type),
       })
-      if (start === undefined) return lanes
-      for (let lane = 0; lane < lanes; lane++)
-        await contextStore.cursors.create(session, { consumer: spec.name, source: source.name, lane }, start)
+      const of = { consumer: spec.name, source: source.name }
+      const edition = await joinEdition(parts, session)
+      if (start === undefined) return { lanes, edition }
+      for (let lane = 0; lane < lanes; lane++) await contextStore.cursors.create(session, { ...of, lane }, start)
       const { producer, stream, branchOf } = source
       if (stream !== undefined && branchOf !== undefined) {
-        const of = { consumer: spec.name, source: producer }
+        const from = { consumer: spec.name, source: producer }
         // What was read in the producer's log was all there is up to its heads. Of what was received as a whole some may have gone the
         // other way by then, so it is asked event by event up to where that was.
         const wasReceived = known.some((cursor) => cursor.source === branchOf.source && cursor.epoch > 0)
         const to = wasReceived ? partingOf(branchOf, stream) : stream
-        await contextStore.inbox.copy(session, { ...of, stream: branchOf.stream }, { ...of, stream: to })
+        await contextStore.inbox.copy(session, { ...from, stream: branchOf.stream }, { ...from, stream: to })
       }
-      return lanes
+      return { lanes, edition }
     },
     { silentMs: parts.leaseMs },
   )

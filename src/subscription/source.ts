@@ -24,6 +24,8 @@ export interface EventSource {
   readonly stream: string | undefined
   /** What its events were part of before they had a stream of their own: who read there goes on from where that was. */
   readonly branchOf?: Trunk
+  /** What it gives, up to which version, in words that are the same for the same. */
+  readonly wants: readonly string[]
   /** Not all that was ever handled of a key is to be found here. */
   readonly isPart?: boolean
   /** Grows when the log behind it may have become another: places in it must be checked again. */
@@ -93,6 +95,10 @@ export class OwnLog implements EventSource {
 
   get generation(): number {
     return this.#database.generation
+  }
+
+  get wants(): readonly string[] {
+    return [...this.#definitions.values()].map(({ type, version }) => `${type} ${version}`)
   }
 
   /** Messages that others have sent stand in the same log, with the type of ours: they have a source of their own. */

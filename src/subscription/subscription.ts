@@ -21,7 +21,7 @@ import type { BatchResult } from './one-by-one.ts'
 import { Ownership, othersCheckMs, type Reading } from './ownership.ts'
 import { redriveDue } from './redrive.ts'
 import { somethingSucceeds } from './scout.ts'
-import { Report, register } from './registration.ts'
+import { Report } from './registration.ts'
 import type { EventSource } from './source.ts'
 import { Bell } from './source.ts'
 
@@ -132,7 +132,7 @@ export class Subscription {
 
   /** Registers the consumer and its cursors; at the first time it decides where they start. @throws PABAL_START_AT_REQUIRED */
   async register(): Promise<void> {
-    this.#ownership.lanes = await register(this.#parts)
+    await this.#ownership.register()
     await this.#ownership.verify()
     await this.#report.send()
   }

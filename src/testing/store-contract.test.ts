@@ -120,6 +120,13 @@ const saboteurs: readonly Saboteur[] = [
     broken: 'an owner is told by its next moves which of the lanes in them somebody wishes for',
   },
   {
+    does: 'leaves lanes to processes that would pass over what a newer one wants',
+    context: ({ editions }) => ({
+      editions: { ...editions, isSuperseded: () => false },
+    }),
+    broken: 'the first of a newer edition has the lanes of those that run an older one taken away',
+  },
+  {
     does: 'takes a lease away from its owner',
     context: ({ cursors }) => ({
       cursors: {

@@ -2,6 +2,7 @@
 
 import { appendRules } from './store-contract/append.ts'
 import { cursorRules } from './store-contract/cursors.ts'
+import { editionRules } from './store-contract/editions.ts'
 import { earlyRules } from './store-contract/early.ts'
 import type { StoreRule } from './store-contract/fixture.ts'
 import { inboxRules } from './store-contract/inbox.ts'
@@ -32,6 +33,7 @@ export const storeContract: readonly StoreRule[] = [
   ...retentionRules,
   ...cursorRules,
   ...wishRules,
+  ...editionRules,
   ...inboxRules,
   ...earlyRules,
   ...parkingRules,

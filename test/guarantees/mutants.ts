@@ -1,13 +1,14 @@
 /** Stores with one guard taken out, or with a point at which the process "dies"; everything else is the real store. */
 
 import type { Store } from 'pabal'
-import type { ContextStore, Cursors, Database, Session } from '../../src/store/store.ts'
+import { changed } from '../support/changed-store.ts'
+import type { Cursors, Database, Editions, Session } from '../../src/store/store.ts'
 
 const wrap = (database: Database, changes: Partial<Database>): Database =>
   new Proxy(database, {
     get: (target, name) => {
-      const changed = changes[name as keyof Database]
-      if (changed !== undefined) return changed
+      const change = changes[name as keyof Database]
+      if (change !== undefined) return change
       const value: unknown = Reflect.get(target, name, target)
       return typeof value === 'function' ? (value.bind(target) as unknown) : value
     },
@@ -25,15 +26,14 @@ const opening = <Tx, Own>(store: Store<Tx, Own>, change: (database: Database) =>
 export const withCursors = <Tx, Own>(
   store: Store<Tx, Own>,
   change: (cursors: Cursors) => Partial<Cursors>,
-): Store<Tx, Own> =>
-  opening(store, (database) =>
-    wrap(database, {
-      context: async (name: string): Promise<ContextStore> => {
-        const context = await database.context(name)
-        return { ...context, cursors: { ...context.cursors, ...change(context.cursors) } }
-      },
-    }),
-  )
+): Store<Tx, Own> => changed(store, ({ cursors }) => ({ cursors: { ...cursors, ...change(cursors) } }))
+
+/** A process that knows nothing of newer ones. */
+export const withoutEditions = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
+  changed(store, () => {
+    const editions: Editions = { join: () => 1, isSuperseded: () => false, leave: () => {}, wanted: () => [] }
+    return { editions }
+  })
 
 /** The fence taken out: a stale owner's move and hold pass as if the lane were still its own. */
 export const withoutFence = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>

@@ -48,7 +48,7 @@ const cursorOf = (row: Row): CursorRow => ({
 })
 
 /** The tables that name a consumer. */
-const consumerTables = ['cursor', 'inbox', 'parked', 'skipped'] as const
+const consumerTables = ['cursor', 'edition', 'member', 'inbox', 'parked', 'skipped'] as const
 
 /** The server's clock decides leases. */
 const nowMs = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`

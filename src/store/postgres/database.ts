@@ -21,6 +21,7 @@ import { diagnose } from './diagnose.ts'
 import type { PgClient, PgPool } from './driver.ts'
 import { codeOf, isConflict, ownError, storeError } from './errors.ts'
 import { createEarly } from './early.ts'
+import { createEditions } from './editions.ts'
 import { createInbox } from './inbox.ts'
 import type { OwnTransaction } from './join/own-transaction.ts'
 import { createLog } from './log.ts'
@@ -176,6 +177,7 @@ export class PostgresDatabase implements Database {
       name,
       log: createLog(name, s),
       cursors: createCursors(s, this.owner, this.#environment),
+      editions: createEditions(s, this.owner),
       inbox: createInbox(s),
       early: createEarly(s),
       parking: createParking(s),

@@ -10,7 +10,7 @@ const consumerOf = (row: Record<string, unknown>): ConsumerRow =>
   ({ ...row, types: JSON.parse(String(row['types'])) as string[] }) as unknown as ConsumerRow
 
 /** The tables that name a consumer. */
-const consumerTables = ['cursor', 'inbox', 'parked', 'skipped'] as const
+const consumerTables = ['cursor', 'edition', 'member', 'inbox', 'parked', 'skipped'] as const
 
 export const createCursors = (p: string, owner: string, environment: Environment): Cursors => {
   const where = 'WHERE consumer = ? AND source = ? AND lane = ?'

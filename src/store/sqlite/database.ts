@@ -11,6 +11,7 @@ import type { ContextStore, Database, Description, Finding, OpenOptions, Session
 import { Connection, SqliteSession } from './connection.ts'
 import { createCursors } from './cursors.ts'
 import { describe } from './describe.ts'
+import { createEditions } from './editions.ts'
 import { isBusy, storeError } from './errors.ts'
 import { createEarly } from './early.ts'
 import { createInbox } from './inbox.ts'
@@ -148,6 +149,7 @@ export class SqliteDatabase implements Database {
       name,
       log: createLog(name, p),
       cursors: createCursors(p, this.owner, this.#environment),
+      editions: createEditions(p, this.owner),
       inbox: createInbox(p),
       early: createEarly(p),
       parking: createParking(p),

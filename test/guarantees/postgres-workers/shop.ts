@@ -55,6 +55,8 @@ export interface Conduct {
   readonly retry?: RetryPolicy
   readonly onExhausted?: 'park' | 'skip'
   readonly lanes?: number
+  /** A version of it from before orders were paid: only `pay` is the same. */
+  readonly older?: boolean
   /** Each event is also counted in one row of its consumer, which all of its transactions want. */
   readonly counted?: boolean
   /** Wraps the stores, to take a guard out or to hold a process at a point. */
@@ -87,7 +89,15 @@ export const openShop = (options: ShopOptions): App => {
     await tx.query('INSERT INTO ledger (consumer, event_id, key, sequence, by) VALUES ($1, $2, $3, $4, $5)', values)
     if (options.counted) await tx.query('UPDATE total SET events = events + 1 WHERE consumer = $1', [consumer])
   }
-  const { by = 'test', at = () => {}, store = (plain) => plain, lanes = 4, calls, queryTimeoutMs } = options
+  const {
+    by = 'test',
+    at = () => {},
+    store = (plain) => plain,
+    lanes = 4,
+    calls,
+    queryTimeoutMs,
+    older = false,
+  } = options
   const retry = options.retry ?? { attempts: 1_000, first: 5, max: 100 }
   const durable = { retry, lanes, onExhausted: options.onExhausted ?? ('park' as const) }
   const on = (pool: Pool): PostgresStore =>
@@ -100,7 +110,7 @@ export const openShop = (options: ShopOptions): App => {
         store: on(options.ordering),
         handlers: [
           ordering.on(
-            [OrderPlaced, OrderPaid],
+            older ? OrderPlaced : [OrderPlaced, OrderPaid],
             'ledger',
             async (event, { tx }) => {
               await at('begin', 'ledger', event)
@@ -133,7 +143,7 @@ export const openShop = (options: ShopOptions): App => {
         store: on(options.shipping),
         handlers: [
           shipping.consume(
-            [OrderPlacedV1, OrderPaidV1],
+            older ? OrderPlacedV1 : [OrderPlacedV1, OrderPaidV1],
             'ship',
             async (event, { tx }) => {
               await at('begin', 'ship', event)

@@ -26,6 +26,7 @@ export interface WorkerOptions {
   readonly ledgerMs?: number
   readonly counted?: boolean
   readonly lanes?: number
+  readonly older?: boolean
   /** Where to stop, once. */
   readonly holdAt?: { readonly point: 'begin' | 'written'; readonly consumer: Consumer; readonly key: string }
   readonly fence?: false
@@ -66,6 +67,7 @@ const app = openShop({
   shipping: new Pool(options.shipping),
   at,
   ...(options.lanes === undefined ? {} : { lanes: options.lanes }),
+  ...(options.older === undefined ? {} : { older: options.older }),
   ...(options.queryTimeoutMs === undefined ? {} : { queryTimeoutMs: options.queryTimeoutMs }),
   ...(options.fence === false ? { store: withoutFence } : {}),
   app: {

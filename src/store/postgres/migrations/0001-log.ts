@@ -137,6 +137,25 @@ CREATE TABLE ${s}.cursor (
   PRIMARY KEY (consumer, source, lane)
 ) WITH (fillfactor = 50);
 
+-- What versions of a handler want of a source, in the order in which they came, and the processes that run them.
+CREATE TABLE ${s}.edition (
+  consumer text COLLATE "C" NOT NULL,
+  source text COLLATE "C" NOT NULL,
+  number integer NOT NULL,
+  wants text NOT NULL,
+  PRIMARY KEY (consumer, source, number)
+);
+CREATE TABLE ${s}.member (
+  consumer text COLLATE "C" NOT NULL,
+  source text COLLATE "C" NOT NULL,
+  owner text COLLATE "C" NOT NULL,
+  edition integer NOT NULL,
+  at_ms bigint NOT NULL,
+  -- Since when its connection is seen to be gone.
+  gone_ms bigint,
+  PRIMARY KEY (consumer, source, owner)
+);
+
 CREATE TABLE ${s}.inbox (
   consumer text COLLATE "C" NOT NULL,
   source text COLLATE "C" NOT NULL,

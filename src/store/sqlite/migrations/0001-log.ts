@@ -61,6 +61,22 @@ CREATE TABLE ${p}cursor (
   PRIMARY KEY (consumer, source, lane)
 ) STRICT, WITHOUT ROWID;
 
+-- What versions of a handler want of a source, in the order in which they came, and the processes that run them.
+CREATE TABLE ${p}edition (
+  consumer TEXT NOT NULL,
+  source TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  wants TEXT NOT NULL,
+  PRIMARY KEY (consumer, source, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE ${p}member (
+  consumer TEXT NOT NULL,
+  source TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  edition INTEGER NOT NULL,
+  PRIMARY KEY (consumer, source, owner)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE ${p}inbox (
   consumer TEXT NOT NULL,
   source TEXT NOT NULL,
