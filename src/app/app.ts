@@ -8,8 +8,10 @@ import { type Environment, systemEnvironment } from '../core/environment.ts'
 import { describeError, PabalError } from '../core/errors.ts'
 import { defaultLimits, type Limits } from '../core/limits.ts'
 import { type CommandDefinition, type InputOf, type MessageDefinition, receiverOf } from '../event/definition.ts'
-import type { Exchange } from '../exchange/exchange.ts'
+import type { Reception } from '../exchange/carrier.ts'
+import { channelOf, type Exchange } from '../exchange/exchange.ts'
 import { inProcess } from '../exchange/in-process/in-process.ts'
+import { receivedName } from '../exchange/received-log.ts'
 import type { BreakerOptions } from '../subscription/breaker.ts'
 import { type Composition, compose, nameOf, specsOf } from './composition.ts'
 import { checkMessages } from './messages.ts'
@@ -225,7 +227,14 @@ class RunningApp {
     await this.#nameOrphans(opened)
     for (const subscription of opened.subscriptions) subscription.run()
     for (const broadcast of opened.broadcasts) await broadcast.run()
-    for (const carrier of opened.carriers) carrier.start()
+    const isSuperseded = ({ runtime, source, stream }: Reception): boolean => {
+      const name = receivedName(channelOf(source, stream).context)
+      return opened.subscriptions.some(
+        (subscription) =>
+          subscription.context === runtime.name && subscription.source.name === name && subscription.isSuperseded,
+      )
+    }
+    for (const carrier of opened.carriers) carrier.start(isSuperseded)
     this.#retaining = new AbortController()
     void this.#retain(opened, this.#retaining.signal)
   }

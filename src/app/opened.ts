@@ -11,6 +11,7 @@ import { nameWarning } from '../event/naming.ts'
 import { toPublic } from '../event/publication.ts'
 import { isOperatorType } from '../event/reserved.ts'
 import type { Carrier } from '../exchange/carrier.ts'
+import { publicStream } from '../exchange/exchange.ts'
 import { PublishedLog } from '../exchange/published-log.ts'
 import { ReceivedLog } from '../exchange/received-log.ts'
 import type { ContextStore, Database, Session } from '../store/store.ts'
@@ -294,9 +295,12 @@ const sourcesOf = (
     return new PublishedLog({ database, store, publications, limits, bell })
   })
   const { database, store, bell } = logs.get(name)!
-  const arrivals = (composition.arrivals.get(spec) ?? []).map(
-    ({ source, stream, definitions }) =>
-      new ReceivedLog({ source, stream, definitions, database, store, bell, limits }),
-  )
+  const arriving = composition.arrivals.get(spec) ?? []
+  const arrivals = arriving.map(({ source, stream, definitions }) => {
+    const besides = arriving
+      .filter((other) => other.source === source && other.stream === publicStream)
+      .flatMap((other) => other.definitions.map(({ type }) => type))
+    return new ReceivedLog({ source, stream, definitions, database, store, bell, limits, besides })
+  })
   return [...own, ...feeds, ...arrivals]
 }

@@ -77,16 +77,24 @@ export class Carrier {
     return this.#open
   }
 
-  /** Begins to receive; a broker that is not there now is asked again, and holds nothing up but what it would bring. */
-  start(): void {
+  /**
+   * Begins to receive; a broker that is not there now is asked again, and holds nothing up but what it would bring. Where a newer
+   * version of a handler runs elsewhere, what is enough here would not be enough for that.
+   */
+  start(isSuperseded: (reception: Reception) => boolean): void {
     const { receptions } = this.#parts
     if (receptions.length === 0) return
     this.#ended = new AbortController()
     const { signal } = this.#ended
-    this.#running = receptions.map((reception) => this.#receive(reception, signal))
+    this.#running = receptions.map((reception) => this.#receive(reception, isSuperseded, signal))
   }
 
-  async #receive({ source, runtime, receiver, selection }: Reception, ended: AbortSignal): Promise<void> {
+  async #receive(
+    reception: Reception,
+    isSuperseded: (reception: Reception) => boolean,
+    ended: AbortSignal,
+  ): Promise<void> {
+    const { source, runtime, receiver } = reception
     const { carried, environment, warn } = this.#parts
     const channel = receivedChannel(carried, source)
     const what = `receiving from '${source}' for '${runtime.name}'`
@@ -95,6 +103,7 @@ export class Carrier {
       let receiving: Receiving
       try {
         const open = await this.opened()
+        const selection = isSuperseded(reception) ? undefined : reception.selection
         receiving = await open.receive(channel, runtime.name, unlessSuperseded(receiver.take, superseded), selection)
       } catch (error) {
         if (ended.aborted) return

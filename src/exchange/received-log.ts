@@ -66,6 +66,8 @@ export interface ReceivedLogParts extends Origination {
   readonly definitions: readonly EntryDefinition[]
   readonly limits: JsonLimits
   readonly bell: Bell
+  /** Types that the same handler wants of the public stream, of which this was a part. */
+  readonly besides?: readonly string[]
 }
 
 const namePrefix = 'received/'
@@ -94,6 +96,7 @@ export class ReceivedLog implements EventSource {
       this.branchOf = {
         stream: publicStream,
         source: receivedName(channelOf(parts.source, publicStream).context),
+        wants: parts.besides ?? [],
         brought: (event) => this.#read((session) => this.#came(session, event)),
       }
     this.#parts = parts

@@ -99,6 +99,27 @@ describe('a route', () => {
     expect(cursors).toEqual(['relay-nasty', 'relay-nasty-payments'])
   })
 
+  test('begins while old processes of both sides run beside new ones', async () => {
+    const [main, aside] = [broker(withDuplicates), broker(withDuplicates)]
+    const of = await world()
+    const older = {
+      producer: of.producer(over(main.transport)),
+      consumer: of.consumer(over(main.transport, { from: all })),
+    }
+    const newer = { producer: of.producer(apart(main, aside)), consumer: of.consumer(apart(main, aside, true)) }
+    await Promise.all([older.producer.start(), older.consumer.start()])
+    await day(older.producer, 0, 30)
+    const starting = [newer.producer.start(), newer.consumer.start()]
+    await day(older.producer, 30, 60)
+    await Promise.all(starting)
+    await day(newer.producer, 60, 90)
+    await older.consumer.stop()
+    await day(older.producer, 90, 120)
+    await older.producer.stop()
+    await day(newer.producer, 120, 150)
+    await whole(of)
+  })
+
   test('whose broker is away holds up nothing but itself', async () => {
     const [main, aside] = [broker(), broker()]
     const away = { ...aside.transport, open: () => Promise.reject(new Error('away')) }

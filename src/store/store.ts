@@ -366,8 +366,9 @@ export interface Cursors {
 export interface Editions {
   /**
    * This process runs the consumer, and wants this. Returns the number of its edition: the one that it had when it was first seen,
-   * else a new one. If no newer one runs, lanes of processes that run another one are taken away from them. In the transaction that
-   * registers the consumer.
+   * else a new one. If no newer one runs, lanes of processes that run another one are fenced, and free; where effects are outside
+   * they stay with their owner until it gives them back or its lease runs out, since a call may be under way. In the transaction
+   * that registers the consumer.
    */
   join(session: Session, of: Consumption, wants: string): Awaitable<number>
   /** Whether another process runs a newer one, and is not gone for certain. */

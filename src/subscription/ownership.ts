@@ -6,7 +6,7 @@
 import { PabalError } from '../core/errors.ts'
 import type { CursorId, CursorRow, Head, Place } from '../store/store.ts'
 import { lanesToWishFor } from './fair-share.ts'
-import { joinEdition } from './edition.ts'
+import { joinEdition, leaveEdition } from './edition.ts'
 import { register } from './registration.ts'
 import { inTurn, Lane, Share, type SubscriptionParts } from './lane.ts'
 
@@ -44,7 +44,7 @@ export class Ownership {
   paused = false
   #edition = 0
   /** Other processes run a newer version of the handler, which knows what this one would pass over. */
-  #superseded = false
+  isSuperseded = false
 
   constructor(parts: SubscriptionParts, warn: (error: unknown) => void) {
     this.#parts = parts
@@ -54,9 +54,10 @@ export class Ownership {
 
   /** @throws PABAL_START_AT_REQUIRED */
   async register(): Promise<void> {
-    const { lanes, edition } = await register(this.#parts)
+    const { lanes, edition, superseded } = await register(this.#parts)
     this.lanes = lanes
     this.#edition = edition
+    this.#supersede(superseded)
   }
 
   #id(lane: number): CursorId {
@@ -93,6 +94,7 @@ export class Ownership {
     const { database, contextStore } = this.#parts.runtime
     const { consumer, source } = this.#id(0)
     const known = new Map(this.#lanes)
+    const fenced: Lane[] = []
     const cursors = await database.read((session) => contextStore.cursors.cursors(session, consumer))
     const byLane = new Map(cursors.filter((row) => row.source === source).map((row) => [row.lane, row]))
     for (const { lane, owner } of byLane.values()) this.#owners.set(lane, owner)
@@ -106,10 +108,12 @@ export class Ownership {
       else if (owned !== undefined && owned !== known.get(lane)) continue
       else {
         this.#lanes.delete(lane)
+        if (owned !== undefined && cursor?.owner === database.owner) fenced.push(owned)
         const peeked = this.#peeked.get(lane)
         readings.set(lane, { after: peeked?.stored === stored ? peeked.through : stored, stored, owned: undefined })
       }
     }
+    await this.yieldTo(fenced)
     return readings
   }
 
@@ -139,6 +143,12 @@ export class Ownership {
   nextAskMs(): number | undefined {
     const waitsMs = [...this.#others.keys()].map((lane) => this.leftToOthersMs(lane))
     return waitsMs.length === 0 ? undefined : Math.max(1, Math.min(...waitsMs))
+  }
+
+  /** They were taken away, and what was under way has ended: a newer version that waits for that is let in. */
+  async yieldTo(lanes: readonly Lane[]): Promise<void> {
+    this.forget(lanes)
+    if (this.#parts.spec.effects === 'external') for (const { id } of lanes) await this.own(id.lane)
   }
 
   /** Somebody else has them now. */
@@ -243,14 +253,14 @@ export class Ownership {
   }
 
   #supersede(superseded: boolean): boolean {
-    if (superseded && !this.#superseded)
+    if (superseded && !this.isSuperseded)
       this.#warn(
         new PabalError(
           'PABAL_HANDLER_SUPERSEDED',
           `another process runs a newer version of '${this.#parts.spec.name}', which handles what this one would pass over: it is left to that`,
         ),
       )
-    this.#superseded = superseded
+    this.isSuperseded = superseded
     return superseded
   }
 
@@ -267,7 +277,7 @@ export class Ownership {
 
   /** Lanes with work in them that others hold: asks for some, where that is fair. */
   async wishFor(withWork: ReadonlySet<number>): Promise<void> {
-    if (withWork.size === 0 || this.paused || this.#superseded) return
+    if (withWork.size === 0 || this.paused || this.isSuperseded) return
     const { leaseMs, runtime } = this.#parts
     const { database, contextStore } = runtime
     const id = this.#id(0)
@@ -388,7 +398,7 @@ export class Ownership {
     this.#lanes.clear()
     // Who cannot say so is gone when its connection is.
     await database
-      .transaction((session) => contextStore.editions.leave(session, this.#id(0)))
+      .transaction((session) => leaveEdition(this.#parts, session))
       .catch((error: unknown) => this.#warn(error))
   }
 }

@@ -10,6 +10,8 @@ export interface Registered {
   readonly lanes: number
   /** The number of what this process wants, among what all versions of the handler have wanted. */
   readonly edition: number
+  /** Another process runs a newer one. */
+  readonly superseded: boolean
 }
 
 /** Registers the consumer and its cursors; at the first time it decides where they start. @throws PABAL_START_AT_REQUIRED */
@@ -28,18 +30,20 @@ export const register = async (parts: SubscriptionParts): Promise<Registered> =>
       })
       const of = { consumer: spec.name, source: source.name }
       const edition = await joinEdition(parts, session)
-      if (start === undefined) return { lanes, edition }
+      const superseded = await contextStore.editions.isSuperseded(session, of, edition)
+      if (start === undefined) return { lanes, edition, superseded }
       for (let lane = 0; lane < lanes; lane++) await contextStore.cursors.create(session, { ...of, lane }, start)
       const { producer, stream, branchOf } = source
+      const before = await contextStore.cursors.cursors(session, spec.name)
       if (stream !== undefined && branchOf !== undefined) {
         const from = { consumer: spec.name, source: producer }
         // What was read in the producer's log was all there is up to its heads. Of what was received as a whole some may have gone the
         // other way by then, so it is asked event by event up to where that was.
-        const wasReceived = known.some((cursor) => cursor.source === branchOf.source && cursor.epoch > 0)
+        const wasReceived = before.some((cursor) => cursor.source === branchOf.source && cursor.epoch > 0)
         const to = wasReceived ? partingOf(branchOf, stream) : stream
         await contextStore.inbox.copy(session, { ...from, stream: branchOf.stream }, { ...from, stream: to })
       }
-      return { lanes, edition }
+      return { lanes, edition, superseded }
     },
     { silentMs: parts.leaseMs },
   )

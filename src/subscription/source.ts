@@ -11,6 +11,8 @@ export interface Trunk {
   readonly stream: string
   /** Its source, where it was received as a whole; elsewhere it was read in the producer's log. */
   readonly source: string
+  /** What this handler wants of it beside this stream, as `wants`. */
+  readonly wants: readonly string[]
   /** Whether the event came there, as far as that is kept. */
   readonly brought: (event: EventRecord) => Promise<boolean>
 }

@@ -122,6 +122,11 @@ export class Subscription {
     return this.spec.name
   }
 
+  /** Another process was seen to run a newer version of the handler. */
+  get isSuperseded(): boolean {
+    return this.#ownership.isSuperseded
+  }
+
   get context(): string {
     return this.#runtime.name
   }
@@ -224,7 +229,8 @@ export class Subscription {
         failures = 0
       } catch (error) {
         if (this.#stopping.signal.aborted) return
-        if (error instanceof Fenced) this.#ownership.forget(error.lanes)
+        if (error instanceof Fenced)
+          await this.#ownership.yieldTo(error.lanes).catch((thrown: unknown) => this.#tell(thrown))
         else this.#tell(error)
         this.#isAtWork = false
         idleMs = error instanceof Fenced ? undefined : backoffMs(++failures, 50, 5_000, environment.random)

@@ -37,8 +37,10 @@ export const createEditions = (s: string, owner: string): Editions => {
   const newerThere = statement(
     `SELECT 1 FROM ${s}.member WHERE ${of(1)} AND edition > $3::text::integer AND ${isThere} LIMIT 1`,
   )
+  const isExternal = `EXISTS (SELECT 1 FROM ${s}.consumer WHERE name = c.consumer AND effects = 'external')`
   const take = statement(
-    `UPDATE ${s}.cursor SET owner = NULL, until_ms = 0, epoch = epoch + 1 WHERE ${of(1)}
+    `UPDATE ${s}.cursor c SET owner = CASE WHEN ${isExternal} THEN owner END,
+       until_ms = CASE WHEN ${isExternal} THEN until_ms ELSE 0 END, epoch = epoch + 1 WHERE ${of(1)}
        AND owner IN (SELECT owner FROM ${s}.member WHERE ${of(3)} AND edition < $5::text::integer)`,
   )
   const remove = statement(`DELETE FROM ${s}.member WHERE ${of(1)} AND owner = $3`)

@@ -35,6 +35,7 @@ const cannotInMemory: Cannot = {
   'an owner is one as long as one of its leases lasts; for itself it always is': oneHandle,
   'an edition keeps its number, whoever joins it and how often': oneHandle,
   'the first of a newer edition has the lanes of those that run an older one taken away': oneHandle,
+  'where effects are outside such a lane is fenced, and stays with its owner until that has given it back': oneHandle,
   'whoever joins the edition that runs takes nothing away': oneHandle,
   'an older edition that joins is superseded, and takes nothing away, until the newer one has left': oneHandle,
   'what is wanted of a source is what those want who are there': oneHandle,

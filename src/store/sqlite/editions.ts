@@ -43,9 +43,9 @@ export const createEditions = (p: string, owner: string): Editions => {
         .run(consumer, source, owner, number)
       const all = members(session, of)
       if (all.some(({ edition }) => edition > number)) return number
-      const take = on(session).prepare(
-        `UPDATE ${p}cursor SET owner = NULL, until_ms = 0, epoch = epoch + 1 ${where} AND owner = ?`,
-      )
+      const registered = on(session).prepare(`SELECT effects FROM ${p}consumer WHERE name = ?`).get(consumer)
+      const free = registered?.['effects'] === 'external' ? '' : 'owner = NULL, until_ms = 0,'
+      const take = on(session).prepare(`UPDATE ${p}cursor SET ${free} epoch = epoch + 1 ${where} AND owner = ?`)
       for (const member of all) if (member.edition < number) take.run(consumer, source, member.owner)
       return number
     },

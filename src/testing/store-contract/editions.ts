@@ -42,6 +42,27 @@ export const editionRules: readonly StoreRule[] = [
     'P1',
   ),
 
+  rule(
+    'where effects are outside such a lane is fenced, and stays with its owner until that has given it back',
+    async (process, another) => {
+      const other = await another()
+      const { consumer: name } = id
+      await process.write((session) =>
+        process.cursors.register(session, { name, effects: 'external', lanes: 1, types: [] }),
+      )
+      await create(process)
+      await join(process, 'few')
+      await claim(process)
+      await join(other, 'more')
+      assert.equal(await moving(process, 1, place(1)), undefined)
+      assert.equal(await claim(other), undefined)
+      const { epoch } = (await claim(process))!
+      await process.write((session) => process.cursors.release(session, id, epoch))
+      assert.ok((await claim(other)) !== undefined)
+    },
+    'P4',
+  ),
+
   rule('whoever joins the edition that runs takes nothing away', async (process, another) => {
     const other = await another()
     await create(process)

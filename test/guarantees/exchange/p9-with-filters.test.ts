@@ -161,6 +161,18 @@ describe('over a nasty broker', () => {
     },
   )
 
+  test('an old process that begins again keeps back nothing that new ones want', async () => {
+    const { tell, consumer, until, expectWhole } = await world({ faults: kind })
+    const [few, more] = [{ country: ['KR'] }, { country: ['KR', 'JP'] }] as const
+    const older = await consumer(few)
+    await consumer(more)
+    await older.stop()
+    await consumer(few)
+    for (let n = 0; n < 20; n++) await tell([`kr-${n}`, 'KR'], [`jp-${n}`, 'JP'], [`us-${n}`, 'US'])
+    await until('shipping', more)
+    expectWhole('shipping', more)
+  })
+
   test('that loses: what is wanted is read in the log of its producer', { timeout: 60_000 }, async () => {
     const { place, consumer, producer, origins, expectWhole } = await world({
       traits: { delivery: 'at-most-once' },
