@@ -34,8 +34,8 @@ export const register = async (parts: SubscriptionParts): Promise<Registered> =>
       if (start === undefined) return { lanes, edition, superseded }
       for (let lane = 0; lane < lanes; lane++) await contextStore.cursors.create(session, { ...of, lane }, start)
       const { producer, stream, branchOf } = source
-      const before = await contextStore.cursors.cursors(session, spec.name)
       if (stream !== undefined && branchOf !== undefined) {
+        const before = await contextStore.cursors.cursors(session, spec.name)
         const from = { consumer: spec.name, source: producer }
         // What was read in the producer's log was all there is up to its heads. Of what was received as a whole some may have gone the
         // other way by then, so it is asked event by event up to where that was.

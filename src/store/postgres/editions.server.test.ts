@@ -51,7 +51,7 @@ describe.skipIf(missing)(titled('a process that runs a newer version of a handle
     expect(await isSuperseded()).toBe(true)
     await sql('UPDATE pabal_ordering.member SET gone_ms = gone_ms - 2000 WHERE edition = 2')
     expect(await isSuperseded()).toBe(false)
-    // Whoever joins forgets it.
+    // Whoever joins forgets it, and whoever else has gone for so long.
     await join(older, 'few')
     expect(await goneSince()).toEqual([])
   })

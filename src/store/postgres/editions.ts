@@ -37,6 +37,7 @@ export const createEditions = (s: string, owner: string): Editions => {
   const newerThere = statement(
     `SELECT 1 FROM ${s}.member WHERE ${of(1)} AND edition > $3::text::integer AND ${isThere} LIMIT 1`,
   )
+  const older = statement(`SELECT 1 FROM ${s}.member WHERE ${of(1)} AND edition < $3::text::integer LIMIT 1`)
   const isExternal = `EXISTS (SELECT 1 FROM ${s}.consumer WHERE name = c.consumer AND effects = 'external')`
   const take = statement(
     `UPDATE ${s}.cursor c SET owner = CASE WHEN ${isExternal} THEN owner END,
@@ -63,12 +64,13 @@ export const createEditions = (s: string, owner: string): Editions => {
       const own = writing(session)
       const at = [consumer, source]
       await own.run(alone, [consumer])
+      await own.run(look, at)
+      await own.run(forget, at)
       const row = (await own.row(known, [...at, wants])) ?? (await own.row(make, [...at, wants, ...at]))
       const number = Number(row![0])
       await own.run(enter, [...at, owner, String(number)])
-      const superseded = await isSuperseded(session, { consumer, source }, number)
-      await own.run(forget, at)
-      if (superseded) return number
+      if ((await own.row(newerThere, [...at, String(number)])) !== undefined) return number
+      if ((await own.row(older, [...at, String(number)])) === undefined) return number
       await own.run(hold, at)
       await own.run(take, [...at, ...at, String(number)])
       return number
