@@ -240,6 +240,26 @@ describe('a route', () => {
     },
   )
 
+  test.each([
+    ['a part of it', 13],
+    ['all of it', 20],
+  ])('begins behind what retention has dropped of the stream that it was in, %s', async (_, through) => {
+    const [main, aside] = [broker(), broker()]
+    const of = await world()
+    const producer = of.producer(over(main.transport))
+    const consumer = of.consumer(over(main.transport, { from: all }))
+    await Promise.all([producer.start(), consumer.start()])
+    await day(producer, 0, 10)
+    await whole(of)
+    const { database, contextStore } = (await consumer['~pabal'].open()).runtimes.get('shipping')!
+    await database.transaction((session) => contextStore.log.dropThrough(session, through))
+    await Promise.all([producer.stop(), consumer.stop()])
+    const [parted, apartNow] = [of.producer(apart(main, aside)), of.consumer(apart(main, aside, true))]
+    await Promise.all([parted.start(), apartNow.start()])
+    await day(parted, 10, 20)
+    await whole(of)
+  })
+
   test('over two transports: what comes over both is applied once', async () => {
     const brokers = [broker(withDuplicates), broker(withDuplicates)]
     const twice = (from = {}): Exchange =>
