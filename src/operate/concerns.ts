@@ -118,6 +118,15 @@ const judges: readonly Judge[] = [
           'start the app',
         )
       : undefined,
+  ({ processes: { newest, older } }) =>
+    older > 0
+      ? warning(
+          'two versions',
+          `${older} process${older === 1 ? ' runs' : 'es run'} an older version of it, and the work is left to ${newest} of the newest`,
+          undefined,
+          'nothing while a deployment goes on; end what is left of the older one',
+        )
+      : undefined,
   (status) =>
     status.handler || status.state === 'new'
       ? undefined

@@ -2,7 +2,7 @@
 
 import type { EntryDefinition } from '../event/definition.ts'
 import type { EventRecord } from '../event/envelope.ts'
-import type { ConsumerRow, CursorRow } from '../store/store.ts'
+import type { ConsumerRow, CursorRow, RunningEdition } from '../store/store.ts'
 import { isReceived } from '../exchange/received-log.ts'
 import { receptionOf } from '../exchange/receiver.ts'
 import type { EventSource } from '../subscription/source.ts'
@@ -47,6 +47,8 @@ export interface ConsumerStatus {
   /** Whether this app has a handler of that name. */
   readonly handler: boolean
   readonly lanes: readonly LaneStatus[]
+  /** Processes that run it: in the newest version, and in older ones, which leave the work to that. */
+  readonly processes: { readonly newest: number; readonly older: number }
   /** The log does not hold what was handled at the cursor. */
   readonly rewound: boolean
   /**
@@ -82,9 +84,10 @@ export interface EarlyStatus {
 }
 
 export const consumerStatuses = async (operated: Operated, context: OperatedContext): Promise<ConsumerStatus[]> => {
-  const { rows, cursors } = await context.database.read(async (session) => ({
+  const { rows, cursors, running } = await context.database.read(async (session) => ({
     rows: await context.store.cursors.consumers(session),
     cursors: await context.store.cursors.cursors(session),
+    running: await context.store.editions.running(session),
   }))
   const statuses: ConsumerStatus[] = []
   for (const subscription of context.subscriptions)
@@ -95,6 +98,7 @@ export const consumerStatuses = async (operated: Operated, context: OperatedCont
         subscription,
         row: rows.find(({ name }) => name === subscription.name),
         cursors,
+        running,
       }),
     )
   for (const row of rows)
@@ -103,7 +107,14 @@ export const consumerStatuses = async (operated: Operated, context: OperatedCont
     ))
       if (!context.subscriptions.some((known) => known.name === row.name && known.source.name === source))
         statuses.push(
-          await statusOf(operated, context, { consumer: row.name, source, subscription: undefined, row, cursors }),
+          await statusOf(operated, context, {
+            consumer: row.name,
+            source,
+            subscription: undefined,
+            row,
+            cursors,
+            running,
+          }),
         )
   return statuses
 }
@@ -114,12 +125,13 @@ interface Parts {
   readonly subscription: Subscription | undefined
   readonly row: ConsumerRow | undefined
   readonly cursors: readonly CursorRow[]
+  readonly running: readonly RunningEdition[]
 }
 
 const statusOf = async (
   { environment, logs }: Operated,
   context: OperatedContext,
-  { consumer, source, subscription, row, cursors }: Parts,
+  { consumer, source, subscription, row, cursors, running }: Parts,
 ): Promise<ConsumerStatus> => {
   const nowMs = environment.now()
   const lanes = cursors.filter((cursor) => cursor.consumer === consumer && cursor.source === source)
@@ -151,6 +163,7 @@ const statusOf = async (
       owner,
       leased: owner !== null && until_ms >= nowMs,
     })),
+    processes: processesOf(running.filter((each) => each.consumer === consumer && each.source === source)),
     rewound: log !== undefined && (await isRewound(log, lanes)),
     lagEvents: log === undefined || row === undefined ? null : await lagOf(log, lanes, row.lanes),
     lagMs: oldest === undefined ? null : Math.max(0, nowMs - oldest.timeMs),
@@ -164,6 +177,13 @@ const statusOf = async (
     skipped: row?.skipped ?? 0,
     early: log === undefined || !isReceived(source) ? [] : await earlyOf(context, log),
   }
+}
+
+const processesOf = (running: readonly RunningEdition[]): ConsumerStatus['processes'] => {
+  const newest = Math.max(...running.map(({ edition }) => edition))
+  const count = (those: readonly RunningEdition[]) => those.reduce((all, { processes }) => all + processes, 0)
+  const latest = running.filter(({ edition }) => edition === newest)
+  return { newest: count(latest), older: count(running) - count(latest) }
 }
 
 const earlyOf = async (

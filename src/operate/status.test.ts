@@ -182,6 +182,26 @@ describe('a consumer', () => {
     ])
   })
 
+  test('of which processes run two versions is named as long as they do', async () => {
+    const { app, path, status } = await openOne([listing(() => false)])
+    await app.start()
+    expect(await status()).toMatchObject({ consumer: { processes: { newest: 1, older: 0 } }, concerns: [] })
+    const both = ordering.on([OrderPlaced, OrderPaid], 'list', (event, { tx }) => enter(tx, 'list', event))
+    const newer = testApp([ordering.with({ store: sqlite(path), prepare: prepareLedger, handlers: [both] })])
+    await newer.start()
+    const { consumer, concerns } = await status()
+    expect(consumer.processes).toEqual({ newest: 1, older: 1 })
+    expect(concerns).toMatchObject([
+      {
+        level: 'warning',
+        title: 'two versions',
+        detail: '1 process runs an older version of it, and the work is left to 1 of the newest',
+      },
+    ])
+    await newer.stop()
+    expect((await status()).concerns).toEqual([])
+  })
+
   test('over several logs has a row for each', async () => {
     const folder = await testFolder()
     const open = shipping.consume(OrderPlacedV1, 'open', (event, { tx }) => enter(tx, 'open', event))

@@ -359,6 +359,11 @@ export interface Cursors {
   remove(session: Session, consumer: string): Awaitable<void>
 }
 
+export interface RunningEdition extends Consumption {
+  readonly edition: number
+  readonly processes: number
+}
+
 /**
  * What the versions of a handler want of a source, in the order in which they came, and which processes run which. While a process
  * runs the newest one, those that run an older one leave the work to it: they would pass over what only the newest handles.
@@ -375,6 +380,8 @@ export interface Editions {
   isSuperseded(session: Session, of: Consumption, edition: number): Awaitable<boolean>
   /** This process does not run the consumer any more. */
   leave(session: Session, of: Consumption): Awaitable<void>
+  /** How many processes run each edition, as far as is known. */
+  running(session: Session): Awaitable<readonly RunningEdition[]>
   /** What is wanted of a source by whatever process, in whatever edition, of whatever consumer. */
   wanted(session: Session, source: string): Awaitable<readonly string[]>
 }

@@ -31,7 +31,13 @@ export const withCursors = <Tx, Own>(
 /** A process that knows nothing of newer ones. */
 export const withoutEditions = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
   changed(store, () => {
-    const editions: Editions = { join: () => 1, isSuperseded: () => false, leave: () => {}, wanted: () => [] }
+    const editions: Editions = {
+      join: () => 1,
+      isSuperseded: () => false,
+      leave: () => {},
+      running: () => [],
+      wanted: () => [],
+    }
     return { editions }
   })
 

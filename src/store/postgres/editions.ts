@@ -44,6 +44,9 @@ export const createEditions = (s: string, owner: string): Editions => {
        until_ms = CASE WHEN ${isExternal} THEN until_ms ELSE 0 END, epoch = epoch + 1 WHERE ${of(1)}
        AND owner IN (SELECT owner FROM ${s}.member WHERE ${of(3)} AND edition < $5::text::integer)`,
   )
+  const running = statement(
+    `SELECT consumer, source, edition, count(*) FROM ${s}.member WHERE ${isThere} AND NOT ${goneSql('owner')} GROUP BY 1, 2, 3`,
+  )
   const remove = statement(`DELETE FROM ${s}.member WHERE ${of(1)} AND owner = $3`)
   const wanted = statement(
     `SELECT DISTINCT wants FROM ${s}.member m
@@ -81,6 +84,14 @@ export const createEditions = (s: string, owner: string): Editions => {
     leave: async (session, { consumer, source }) => {
       await writing(session).run(remove, [consumer, source, owner])
     },
+
+    running: async (session) =>
+      (await on(session).rows(running, [])).map(([consumer, source, edition, processes]) => ({
+        consumer: String(consumer),
+        source: String(source),
+        edition: Number(edition),
+        processes: Number(processes),
+      })),
 
     wanted: async (session, source) => (await on(session).rows(wanted, [source])).map(([wants]) => String(wants)),
   }

@@ -4,14 +4,16 @@ import type { Consumption, Editions, Session } from '../store.ts'
 import { on } from './connection.ts'
 import { isGone } from './owner.ts'
 
+interface Member extends Consumption {
+  readonly owner: string
+  readonly edition: number
+}
+
 const where = 'WHERE consumer = ? AND source = ?'
 
 export const createEditions = (p: string, owner: string): Editions => {
   const members = (session: Session, { consumer, source }: Consumption) =>
-    on(session).prepare(`SELECT owner, edition FROM ${p}member ${where}`).all(consumer, source) as unknown as readonly {
-      readonly owner: string
-      readonly edition: number
-    }[]
+    on(session).prepare(`SELECT * FROM ${p}member ${where}`).all(consumer, source) as unknown as readonly Member[]
 
   const numberOf = (session: Session, { consumer, source }: Consumption, wants: string): number => {
     const known = on(session)
@@ -54,6 +56,17 @@ export const createEditions = (p: string, owner: string): Editions => {
       members(session, of).some((member) => member.edition > edition && !isGone(member.owner)),
 
     leave: (session, of) => leave(session, of, owner),
+
+    running: (session) => {
+      const all = on(session).prepare(`SELECT * FROM ${p}member`).all() as unknown as Member[]
+      const there = all.filter((member) => !isGone(member.owner))
+      return [
+        ...Map.groupBy(there, ({ consumer, source, edition }) => JSON.stringify([consumer, source, edition])).values(),
+      ].map((those) => {
+        const { consumer, source, edition } = those[0]!
+        return { consumer, source, edition, processes: those.length }
+      })
+    },
 
     wanted: (session, source) =>
       on(session)

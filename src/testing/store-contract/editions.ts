@@ -98,6 +98,12 @@ export const editionRules: readonly StoreRule[] = [
     await join(other, 'else', { ...id, source: 'billing' })
     assert.deepEqual(await wanted(process), ['few', 'more'])
     assert.deepEqual(await wanted(process, 'billing'), ['else'])
+    const running = await process.read((session) => process.editions.running(session))
+    assert.deepEqual(running.map(({ source, edition, processes }) => `${source} ${edition}: ${processes}`).toSorted(), [
+      'billing 1: 1',
+      'ordering 1: 1',
+      'ordering 2: 1',
+    ])
     await leave(other)
     assert.deepEqual(await wanted(process), ['few'])
     await process.write((session) => process.cursors.remove(session, id.consumer))
