@@ -223,16 +223,27 @@ class RunningApp {
   async #begin(): Promise<void> {
     await this.#pausing
     const opened = await this.#open()
-    for (const subscription of opened.subscriptions) await subscription.register()
+    try {
+      for (const subscription of opened.subscriptions) await subscription.register()
+    } catch (error) {
+      // Who waits for the ones that have registered would wait for nobody.
+      for (const subscription of opened.subscriptions) await subscription.stop(0)
+      throw error
+    }
     await this.#nameOrphans(opened)
     for (const subscription of opened.subscriptions) subscription.run()
     for (const broadcast of opened.broadcasts) await broadcast.run()
-    const isSuperseded = ({ runtime, source, stream }: Reception): boolean => {
+    /** Another process has a newer version of a handler here, or one that is not here. */
+    const isSuperseded = async ({ runtime, source, stream }: Reception): Promise<boolean> => {
+      const { database, contextStore, name: context } = runtime
       const name = receivedName(channelOf(source, stream).context)
-      return opened.subscriptions.some(
-        (subscription) =>
-          subscription.context === runtime.name && subscription.source.name === name && subscription.isSuperseded,
+      const here = new Map(
+        opened.subscriptions
+          .filter((subscription) => subscription.context === context && subscription.source.name === name)
+          .map((subscription) => [subscription.name, subscription.edition]),
       )
+      const running = await database.read((session) => contextStore.editions.running(session))
+      return running.some((each) => each.source === name && each.edition > (here.get(each.consumer) ?? 0))
     }
     for (const carrier of opened.carriers) carrier.start(isSuperseded)
     this.#retaining = new AbortController()

@@ -81,7 +81,7 @@ export class Carrier {
    * Begins to receive; a broker that is not there now is asked again, and holds nothing up but what it would bring. Where a newer
    * version of a handler runs elsewhere, what is enough here would not be enough for that.
    */
-  start(isSuperseded: (reception: Reception) => boolean): void {
+  start(isSuperseded: (reception: Reception) => Promise<boolean>): void {
     const { receptions } = this.#parts
     if (receptions.length === 0) return
     this.#ended = new AbortController()
@@ -91,7 +91,7 @@ export class Carrier {
 
   async #receive(
     reception: Reception,
-    isSuperseded: (reception: Reception) => boolean,
+    isSuperseded: (reception: Reception) => Promise<boolean>,
     ended: AbortSignal,
   ): Promise<void> {
     const { source, runtime, receiver } = reception
@@ -103,7 +103,7 @@ export class Carrier {
       let receiving: Receiving
       try {
         const open = await this.opened()
-        const selection = isSuperseded(reception) ? undefined : reception.selection
+        const selection = (await isSuperseded(reception)) ? undefined : reception.selection
         receiving = await open.receive(channel, runtime.name, unlessSuperseded(receiver.take, superseded), selection)
       } catch (error) {
         if (ended.aborted) return

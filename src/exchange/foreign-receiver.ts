@@ -47,7 +47,12 @@ export class ForeignReceiver {
         unknown ||= record === 'unknown'
         return record === 'unknown' ? undefined : record
       },
-      (records) => this.#enter(records),
+      async (records) => {
+        // Before anything is entered: what is left behind may stand in front of it.
+        if (unknown) await this.#leaveToNewer()
+        unknown = false
+        await this.#enter(records)
+      },
     )
     if (unknown) await this.#leaveToNewer()
     return taken
@@ -57,7 +62,7 @@ export class ForeignReceiver {
   async #leaveToNewer(): Promise<void> {
     const { runtime, source, stream, types } = this.#parts
     const name = receivedName(channelOf(source, stream).context)
-    const wanted = await runtime.database.read((session) => typesWanted(runtime.contextStore, session, name))
+    const wanted = await runtime.database.transaction((session) => typesWanted(runtime.contextStore, session, name))
     if (!wanted.isSubsetOf(types))
       throw new PabalError(
         'PABAL_HANDLER_SUPERSEDED',

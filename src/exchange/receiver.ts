@@ -98,7 +98,7 @@ export class Receiver {
   async #store(session: Session, events: readonly SequencedEvent[]): Promise<void> {
     const { runtime } = this.#parts
     const { inbox, log, early } = runtime.contextStore
-    const wanted = await this.#wanted(session, events)
+    let wanted = await this.#wanted(session, events)
     const keys = [...new Set(events.map(({ key }) => key))]
     const heads = await inbox.heads(session, this.#stream, keys, { lock: true })
     const arrived = new Map<string, Arrived[]>(keys.map((key) => [key, []]))
@@ -109,7 +109,9 @@ export class Receiver {
     // What waits can go on behind what goes on, and nowhere else: of a key that stands nothing is read, however much waits.
     const going = keys.filter((key) => sortedBy.get(key)!.next.length > 0)
     const waiting = going.length === 0 ? [] : await early.ofKeys(session, this.#stream, going)
-    for (const { key, text } of waiting) arrived.get(key)!.push({ event: this.#again(text), early: true })
+    const again = waiting.map(({ text }) => this.#again(text))
+    for (const event of again) arrived.get(event.key)!.push({ event, early: true })
+    if (wanted === this.#types) wanted = await this.#wanted(session, again)
     for (const key of new Set(waiting.map((each) => each.key)))
       sortedBy.set(key, await this.#sort(session, wanted, heads.get(key), arrived.get(key)!))
 

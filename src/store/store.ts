@@ -349,8 +349,8 @@ export interface Cursors {
     lanes: readonly number[],
     wishMs: number,
   ): Awaitable<void>
-  /** Gives the lease back; the epoch stays. */
-  release(session: Session, id: CursorId, epoch: number): Awaitable<void>
+  /** Gives the lease back; the epoch stays. `stalls` are 0 unless given. */
+  release(session: Session, id: CursorId, epoch: number, stalls?: number): Awaitable<void>
   /** Takes every lane of a consumer away from its owner (pause, reset, rename): the epoch grows. */
   revoke(session: Session, consumer: string): Awaitable<void>
   /** Puts all lanes over one source to a place; parked keys and inbox heads of it are forgotten. */
@@ -369,6 +369,8 @@ export interface RunningEdition extends Consumption {
  * runs the newest one, those that run an older one leave the work to it: they would pass over what only the newest handles.
  */
 export interface Editions {
+  /** How often a process has to join again, since nothing else tells that it is there; undefined: never. */
+  readonly stayMs: number | undefined
   /**
    * This process runs the consumer, and wants this. Returns the number of its edition: the one that it had when it was first seen,
    * else a new one. If no newer one runs, lanes of processes that run another one are fenced, and free; where effects are outside

@@ -3,15 +3,18 @@
  * Whoever is wrong about owning a lane is stopped by its epoch, never by a clock.
  */
 
-import { PabalError } from '../core/errors.ts'
+import { isPabalError, PabalError } from '../core/errors.ts'
 import type { CursorId, CursorRow, Head, Place } from '../store/store.ts'
 import { lanesToWishFor } from './fair-share.ts'
 import { joinEdition, leaveEdition } from './edition.ts'
-import { register } from './registration.ts'
+import { register, type Registered } from './registration.ts'
 import { inTurn, Lane, Share, type SubscriptionParts } from './lane.ts'
 
 /** About how often a process asks for a lane that another one holds while there is work in it. */
 export const othersCheckMs = 1_000
+
+/** How often a process tries to register where others hold the lanes for long. */
+const registerTries = 6
 
 /** How long a wish lasts where it is not repeated: longer than it takes to ask again, so that who wished is there in time. */
 const wishMs = 3_000
@@ -42,7 +45,10 @@ export class Ownership {
   lanes = 1
   /** The consumer is paused: it is rung when somebody resumes it. */
   paused = false
-  #edition = 0
+  edition = 0
+  #calls = 0
+  #isMember = false
+  #joinedMs = 0
   /** Other processes run a newer version of the handler, which knows what this one would pass over. */
   isSuperseded = false
 
@@ -54,10 +60,23 @@ export class Ownership {
 
   /** @throws PABAL_START_AT_REQUIRED */
   async register(): Promise<void> {
-    const { lanes, edition, superseded } = await register(this.#parts)
+    const { lanes, edition, superseded } = await this.#registered()
+    this.#isMember = true
+    this.#joinedMs = this.#parts.runtime.environment.now()
     this.lanes = lanes
-    this.#edition = edition
+    this.edition = edition
     this.#supersede(superseded)
+  }
+
+  /** Older processes hold their lanes while they handle a parked key: for longer, it may be, than one transaction waits. */
+  async #registered(): Promise<Registered> {
+    for (let tries = 1; ; tries++)
+      try {
+        return await register(this.#parts)
+      } catch (error) {
+        if (!isPabalError(error) || error.code !== 'PABAL_STORE_BUSY' || tries === registerTries) throw error
+        this.#warn(error)
+      }
   }
 
   #id(lane: number): CursorId {
@@ -105,7 +124,8 @@ export class Ownership {
       if (owned !== undefined && owned.epoch === cursor?.epoch)
         readings.set(lane, { after: owned.scanned, stored, owned })
       // Claimed while we asked: the answer is older than the claim.
-      else if (owned !== undefined && owned !== known.get(lane)) continue
+      else if (owned !== undefined && owned !== known.get(lane))
+        readings.set(lane, { after: owned.scanned, stored: owned.position, owned })
       else {
         this.#lanes.delete(lane)
         if (owned !== undefined && cursor?.owner === database.owner) fenced.push(owned)
@@ -145,10 +165,33 @@ export class Ownership {
     return waitsMs.length === 0 ? undefined : Math.max(1, Math.min(...waitsMs))
   }
 
+  /** Says again that this process is there, where that is not known otherwise. Returns when to say it next. */
+  async stay(): Promise<number> {
+    const { environment, database, contextStore } = this.#parts.runtime
+    const { stayMs } = contextStore.editions
+    if (stayMs === undefined) return Number.MAX_SAFE_INTEGER
+    if (environment.now() - this.#joinedMs >= stayMs) {
+      this.edition = await database.transaction((session) => joinEdition(this.#parts, session))
+      this.#joinedMs = environment.now()
+    }
+    return Math.max(1, this.#joinedMs + stayMs - environment.now())
+  }
+
+  /** Handlers run meanwhile, which cannot be undone. */
+  async calling<R>(fn: () => Promise<R>): Promise<R> {
+    this.#calls++
+    try {
+      return await fn()
+    } finally {
+      this.#calls--
+    }
+  }
+
   /** They were taken away, and what was under way has ended: a newer version that waits for that is let in. */
   async yieldTo(lanes: readonly Lane[]): Promise<void> {
     this.forget(lanes)
-    if (this.#parts.spec.effects === 'external') for (const { id } of lanes) await this.own(id.lane)
+    if (this.#parts.spec.effects === 'external' && this.#calls === 0)
+      for (const { id } of lanes) await this.own(id.lane)
   }
 
   /** Somebody else has them now. */
@@ -170,7 +213,7 @@ export class Ownership {
     const { generation } = this
     this.#lanes.clear()
     this.#peeked.clear()
-    this.#edition = await this.#parts.runtime.database.transaction((session) => joinEdition(this.#parts, session))
+    this.edition = await this.#parts.runtime.database.transaction((session) => joinEdition(this.#parts, session))
     // Only when it was seen: a server that is away for the moment may come back as another one.
     await this.verify()
     this.#generation = generation
@@ -231,8 +274,9 @@ export class Ownership {
         const epoch = held ? known.epoch : claimed?.epoch
         if (epoch === undefined) return undefined
         // Now that nobody else can take it away before this is committed.
-        if (this.#supersede(await contextStore.editions.isSuperseded(session, id, this.#edition))) {
-          await contextStore.cursors.release(session, id, epoch)
+        if (this.#supersede(await contextStore.editions.isSuperseded(session, id, this.edition))) {
+          // What is under way in the other loop must have ended before anybody else begins.
+          if (this.#calls === 0) await contextStore.cursors.release(session, id, epoch, held ? 0 : claimed!.stalls - 1)
           return undefined
         }
         if (held) return 'held' as const
@@ -397,6 +441,8 @@ export class Ownership {
     }
     this.#lanes.clear()
     // Who cannot say so is gone when its connection is.
+    if (!this.#isMember) return
+    this.#isMember = false
     await database
       .transaction((session) => leaveEdition(this.#parts, session))
       .catch((error: unknown) => this.#warn(error))

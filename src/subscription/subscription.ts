@@ -122,6 +122,11 @@ export class Subscription {
     return this.spec.name
   }
 
+  /** The number of what this process wants of the source. */
+  get edition(): number {
+    return this.#ownership.edition
+  }
+
   /** Another process was seen to run a newer version of the handler. */
   get isSuperseded(): boolean {
     return this.#ownership.isSuperseded
@@ -183,7 +188,11 @@ export class Subscription {
           this.#isAtWork = idleMs === undefined && this.#ahead !== undefined
           return idleMs
         }),
-        this.#loop(() => this.#care()),
+        this.#loop(async () => {
+          const stayMs = await this.#ownership.stay()
+          const idleMs = await this.#care()
+          return idleMs === undefined ? undefined : Math.min(idleMs, stayMs)
+        }),
       ]),
     ).finally(() => {
       this.#isAtWork = false
@@ -203,7 +212,7 @@ export class Subscription {
    */
   async stop(graceMs: number): Promise<void> {
     // A process that only sends and looks owns nothing, and knows nothing to report.
-    if (this.#running === undefined) return
+    if (this.#running === undefined) return this.#ownership.release()
     const ended = new AbortController()
     this.#stopping.abort()
     // Counted, so that a loop that is just about to sleep looks again.
@@ -292,9 +301,11 @@ export class Subscription {
     const apartMs = batch.isFull ? 0 : Math.min(paceMs, batch.events.length - 1)
     this.#pacedUntilMs = this.#runtime.environment.now() + apartMs
     const through = events.at(-1)!.position
-    const result = await (this.spec.effects === 'external'
-      ? performBatch(parts, share, events, through)
-      : applyBatch(parts, share, events, through))
+    const result = await this.#ownership.calling(() =>
+      this.spec.effects === 'external'
+        ? performBatch(parts, share, events, through)
+        : applyBatch(parts, share, events, through),
+    )
     share.moved(parts, result.place, result.handled)
     if (whole && result.breaks === undefined) {
       // Of the other lanes nothing stands up to where all of it is done.
@@ -430,7 +441,9 @@ export class Subscription {
       : await database.read((session) => contextStore.parking.nextDueMs(session, this.name, this.source.name))
     if (nextMs !== undefined && nextMs <= nowMs) {
       for (let lane = 0; lane < this.#ownership.lanes; lane++)
-        await this.#ownership.careFor(lane, (owned) => redriveDue(this.#parts, owned, nowMs))
+        await this.#ownership.careFor(lane, (owned) =>
+          this.#ownership.calling(() => redriveDue(this.#parts, owned, nowMs)),
+        )
       if (this.#ownership.paused) return Number.MAX_SAFE_INTEGER
       // Not ours: its owner sees to it; look again when the lease may be free.
       return this.#ownership.ownsAll ? undefined : othersCheckMs

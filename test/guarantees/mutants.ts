@@ -32,6 +32,7 @@ export const withCursors = <Tx, Own>(
 export const withoutEditions = <Tx, Own>(store: Store<Tx, Own>): Store<Tx, Own> =>
   changed(store, () => {
     const editions: Editions = {
+      stayMs: undefined,
       join: () => 1,
       isSuperseded: () => false,
       leave: () => {},

@@ -222,12 +222,12 @@ export const createCursors = (s: string, owner: string, environment: Environment
       // COMMIT travels with it: a process that is frozen behind it holds up nobody's rows.
       writing(session).defer(wish, [name, source, plainArray(lanes), owner, owner, owner, String(wishMs)], () => {}),
 
-    release: async (session, id, epoch) => {
+    release: async (session, id, epoch, stalls = 0) => {
       await writing(session).run(
         statement(
-          `UPDATE ${s}.cursor SET owner = NULL, until_ms = 0, stalls = 0 WHERE ${at(1)} AND epoch = $4::text::bigint AND owner = $5`,
+          `UPDATE ${s}.cursor SET owner = NULL, until_ms = 0, stalls = $6::text::integer WHERE ${at(1)} AND epoch = $4::text::bigint AND owner = $5`,
         ),
-        [...idOf(id), String(epoch), owner],
+        [...idOf(id), String(epoch), owner, String(stalls)],
       )
     },
 

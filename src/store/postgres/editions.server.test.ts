@@ -31,6 +31,13 @@ const openTwo = async () => {
     return older.transaction((session) => editions.isSuperseded(session, of, 1))
   }
   expect([await join(older, 'few'), await join(newer, 'more')]).toEqual([1, 2])
+  // What names a process connects beside its work.
+  await eventually('both are to be seen', async () => {
+    const names = await sql<{ name: string }>(
+      `SELECT application_name AS name FROM pg_stat_activity WHERE datname = current_database()`,
+    )
+    return [older, newer].every(({ owner }) => names.some(({ name }) => name === owner))
+  })
   const goneSince = async () =>
     (await sql<{ gone_ms: string | null }>('SELECT gone_ms FROM pabal_ordering.member WHERE edition = 2')).map(
       ({ gone_ms }) => gone_ms,

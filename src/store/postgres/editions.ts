@@ -28,29 +28,34 @@ export const createEditions = (s: string, owner: string): Editions => {
     `INSERT INTO ${s}.member (consumer, source, owner, edition, at_ms) VALUES ($1, $2, $3, $4::text::integer, ${nowMs})
      ON CONFLICT (consumer, source, owner) DO UPDATE SET edition = excluded.edition, at_ms = excluded.at_ms, gone_ms = NULL`,
   )
-  const look = statement(
-    `UPDATE ${s}.member SET gone_ms = CASE WHEN ${goneSql('owner')} THEN ${nowMs} END
-     WHERE ${of(1)} AND ${goneSql('owner')} <> (gone_ms IS NOT NULL)`,
-  )
+  const gone = `UPDATE ${s}.member SET gone_ms = CASE WHEN ${goneSql('owner')} THEN ${nowMs} END
+     WHERE ${goneSql('owner')} <> (gone_ms IS NOT NULL)`
+  const look = statement(`${gone} AND ${of(1)}`)
+  const lookAt = statement(`${gone} AND source = $1`)
   const forget = statement(`DELETE FROM ${s}.member WHERE ${of(1)} AND NOT (${isThere})`)
   const newer = statement(`SELECT 1 FROM ${s}.member WHERE ${of(1)} AND edition > $3::text::integer LIMIT 1`)
   const newerThere = statement(
     `SELECT 1 FROM ${s}.member WHERE ${of(1)} AND edition > $3::text::integer AND ${isThere} LIMIT 1`,
   )
-  const older = statement(`SELECT 1 FROM ${s}.member WHERE ${of(1)} AND edition < $3::text::integer LIMIT 1`)
+  // Whoever is not known to run this one, or has never said what it runs.
+  const older = statement(
+    `SELECT 1 FROM ${s}.cursor WHERE ${of(1)}
+       AND owner NOT IN (SELECT owner FROM ${s}.member WHERE ${of(3)} AND edition = $5::text::integer)
+     UNION ALL SELECT 1 FROM ${s}.member WHERE ${of(6)} AND edition <> $8::text::integer LIMIT 1`,
+  )
   const isExternal = `EXISTS (SELECT 1 FROM ${s}.consumer WHERE name = c.consumer AND effects = 'external')`
   const take = statement(
     `UPDATE ${s}.cursor c SET owner = CASE WHEN ${isExternal} THEN owner END,
        until_ms = CASE WHEN ${isExternal} THEN until_ms ELSE 0 END, epoch = epoch + 1 WHERE ${of(1)}
-       AND owner IN (SELECT owner FROM ${s}.member WHERE ${of(3)} AND edition < $5::text::integer)`,
+       AND owner NOT IN (SELECT owner FROM ${s}.member WHERE ${of(3)} AND edition = $5::text::integer)`,
   )
   const running = statement(
     `SELECT consumer, source, edition, count(*) FROM ${s}.member WHERE ${isThere} AND NOT ${goneSql('owner')} GROUP BY 1, 2, 3`,
   )
   const remove = statement(`DELETE FROM ${s}.member WHERE ${of(1)} AND owner = $3`)
   const wanted = statement(
-    `SELECT DISTINCT wants FROM ${s}.member m
-     JOIN ${s}.edition e ON e.consumer = m.consumer AND e.source = m.source AND e.number = m.edition WHERE m.source = $1`,
+    `SELECT DISTINCT wants FROM (SELECT * FROM ${s}.member WHERE source = $1 AND ${isThere}) m
+     JOIN ${s}.edition e ON e.consumer = m.consumer AND e.source = m.source AND e.number = m.edition`,
   )
 
   const isSuperseded: Editions['isSuperseded'] = async (session, { consumer, source }, edition) => {
@@ -63,6 +68,8 @@ export const createEditions = (s: string, owner: string): Editions => {
   }
 
   return {
+    stayMs: owner.startsWith('pooled:') ? pooledForMs / 4 : undefined,
+
     join: async (session, { consumer, source }, wants) => {
       const own = writing(session)
       const at = [consumer, source]
@@ -73,7 +80,7 @@ export const createEditions = (s: string, owner: string): Editions => {
       const number = Number(row![0])
       await own.run(enter, [...at, owner, String(number)])
       if ((await own.row(newerThere, [...at, String(number)])) !== undefined) return number
-      if ((await own.row(older, [...at, String(number)])) === undefined) return number
+      if ((await own.row(older, [...at, ...at, String(number), ...at, String(number)])) === undefined) return number
       await own.run(hold, at)
       await own.run(take, [...at, ...at, String(number)])
       return number
@@ -93,6 +100,10 @@ export const createEditions = (s: string, owner: string): Editions => {
         processes: Number(processes),
       })),
 
-    wanted: async (session, source) => (await on(session).rows(wanted, [source])).map(([wants]) => String(wants)),
+    wanted: async (session, source) => {
+      const own = writing(session)
+      await own.run(lookAt, [source])
+      return (await own.rows(wanted, [source])).map(([wants]) => String(wants))
+    },
   }
 }

@@ -125,10 +125,10 @@ export const createCursors = (p: string, owner: string, environment: Environment
       for (const lane of lanes) statement.run(owner, nowMs + wishMs, consumer, source, lane, owner, owner, nowMs)
     },
 
-    release: (session, { consumer, source, lane }, epoch) =>
+    release: (session, { consumer, source, lane }, epoch, stalls = 0) =>
       void on(session)
-        .prepare(`UPDATE ${p}cursor SET owner = NULL, until_ms = 0, stalls = 0 ${where} AND epoch = ? AND owner = ?`)
-        .run(consumer, source, lane, epoch, owner),
+        .prepare(`UPDATE ${p}cursor SET owner = NULL, until_ms = 0, stalls = ? ${where} AND epoch = ? AND owner = ?`)
+        .run(stalls, consumer, source, lane, epoch, owner),
 
     revoke: (session, consumer) =>
       void on(session)

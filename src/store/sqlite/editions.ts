@@ -33,6 +33,8 @@ export const createEditions = (p: string, owner: string): Editions => {
     void on(session).prepare(`DELETE FROM ${p}member ${where} AND owner = ?`).run(consumer, source, of)
 
   return {
+    stayMs: undefined,
+
     join: (session, of, wants) => {
       const { consumer, source } = of
       for (const member of members(session, of)) if (isGone(member.owner)) leave(session, of, member.owner)
@@ -47,8 +49,13 @@ export const createEditions = (p: string, owner: string): Editions => {
       if (all.some(({ edition }) => edition > number)) return number
       const registered = on(session).prepare(`SELECT effects FROM ${p}consumer WHERE name = ?`).get(consumer)
       const free = registered?.['effects'] === 'external' ? '' : 'owner = NULL, until_ms = 0,'
-      const take = on(session).prepare(`UPDATE ${p}cursor SET ${free} epoch = epoch + 1 ${where} AND owner = ?`)
-      for (const member of all) if (member.edition < number) take.run(consumer, source, member.owner)
+      // Whoever is not known to run this one, or has never said what it runs.
+      on(session)
+        .prepare(
+          `UPDATE ${p}cursor SET ${free} epoch = epoch + 1 ${where} AND owner IS NOT NULL
+             AND owner NOT IN (SELECT owner FROM ${p}member ${where} AND edition = ?)`,
+        )
+        .run(consumer, source, consumer, source, number)
       return number
     },
 
@@ -71,10 +78,10 @@ export const createEditions = (p: string, owner: string): Editions => {
     wanted: (session, source) =>
       on(session)
         .prepare(
-          `SELECT DISTINCT wants FROM ${p}member m
+          `SELECT wants, owner FROM ${p}member m
            JOIN ${p}edition e ON e.consumer = m.consumer AND e.source = m.source AND e.number = m.edition WHERE m.source = ?`,
         )
         .all(source)
-        .map(({ wants }) => String(wants)),
+        .flatMap((row) => (isGone(String(row['owner'])) ? [] : [String(row['wants'])])),
   }
 }

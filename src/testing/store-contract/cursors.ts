@@ -76,6 +76,17 @@ export const cursorRules: readonly StoreRule[] = [
     )
   }),
 
+  rule('a lease that is given back untried counts for nothing', async (process) => {
+    await create(process)
+    const { epoch, stalls } = await claimed(process)
+    assert.equal(stalls, 1)
+    await process.write((session) => process.cursors.release(session, id, epoch, 5))
+    assert.equal((await cursorOf(process)).stalls, 5)
+    await process.write((session) => process.cursors.claim(session, id, longMs))
+    await process.write((session) => process.cursors.release(session, id, epoch + 1))
+    assert.equal((await cursorOf(process)).stalls, 0)
+  }),
+
   rule('consumers are listed by name, and an unknown one is undefined', async ({ write, read, cursors }) => {
     for (const name of ['b', 'a', '가']) await write((session) => cursors.register(session, { ...consumer, name }))
     const names = (await read((session) => cursors.consumers(session))).map(({ name }) => name)
