@@ -384,7 +384,7 @@ export interface Editions {
   leave(session: Session, of: Consumption): Awaitable<void>
   /** How many processes run each edition, as far as is known. */
   running(session: Session): Awaitable<readonly RunningEdition[]>
-  /** What is wanted of a source by whatever process, in whatever edition, of whatever consumer. */
+  /** What is wanted of a source by whatever process, in whatever edition, of whatever consumer. In a transaction: who is gone is noted. */
   wanted(session: Session, source: string): Awaitable<readonly string[]>
 }
 

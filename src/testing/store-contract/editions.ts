@@ -9,8 +9,8 @@ const join = ({ write, editions }: Process, wants: string, of = id) =>
 const leave = ({ write, editions }: Process) => write((session) => editions.leave(session, id))
 const isSuperseded = ({ write, editions }: Process, edition: number) =>
   write((session) => editions.isSuperseded(session, id, edition))
-const wanted = async ({ read, editions }: Process, source = id.source) =>
-  (await read((session) => editions.wanted(session, source))).toSorted()
+const wanted = async ({ write, editions }: Process, source = id.source) =>
+  (await write((session) => editions.wanted(session, source))).toSorted()
 
 export const editionRules: readonly StoreRule[] = [
   rule('an edition keeps its number, whoever joins it and how often', async (process, another) => {
