@@ -128,6 +128,21 @@ describe('an event of a foreign producer', () => {
     expect(here.handled()['a']?.toSorted((a, b) => a - b)).toEqual(whole(['a'], 20)['a'])
   })
 
+  test('stays behind what is left to a newer version: nothing that came with that is entered before it', async () => {
+    const here = await bench()
+    const warnings: string[] = []
+    const { database, contextStore } = (await here.app()['~pabal'].open()).runtimes.get('billing')!
+    const wants = JSON.stringify({ types: ['acme.voided.v1'], filter: null })
+    await database.transaction((session) =>
+      contextStore.editions.join(session, { consumer: 'pay', source: 'received/erp' }, wants),
+    )
+    here.send(invoice('a', 1, { type: 'com.acme.erp.Voided' }))
+    for (let n = 2; n <= 40; n++) here.send(invoice('a', n))
+    await here.app({ onWarning: (_, error) => warnings.push(String(error)) }).start()
+    await eventually('it says so', () => warnings.some((warning) => warning.includes('it is left to that')))
+    expect(logOf(here.path, 'billing')).toEqual([])
+  })
+
   test('is entered twice without the look at what was entered, so its batch is never taken', async () => {
     const here = await bench()
     const blind: NonNullable<ForeignAppOptions['store']> = (plain) =>

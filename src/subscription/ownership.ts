@@ -50,7 +50,7 @@ export class Ownership {
   #isMember = false
   #joinedMs = 0
   /** Other processes run a newer version of the handler, which knows what this one would pass over. */
-  isSuperseded = false
+  #superseded = false
 
   constructor(parts: SubscriptionParts, warn: (error: unknown) => void) {
     this.#parts = parts
@@ -297,14 +297,14 @@ export class Ownership {
   }
 
   #supersede(superseded: boolean): boolean {
-    if (superseded && !this.isSuperseded)
+    if (superseded && !this.#superseded)
       this.#warn(
         new PabalError(
           'PABAL_HANDLER_SUPERSEDED',
           `another process runs a newer version of '${this.#parts.spec.name}', which handles what this one would pass over: it is left to that`,
         ),
       )
-    this.isSuperseded = superseded
+    this.#superseded = superseded
     return superseded
   }
 
@@ -321,7 +321,7 @@ export class Ownership {
 
   /** Lanes with work in them that others hold: asks for some, where that is fair. */
   async wishFor(withWork: ReadonlySet<number>): Promise<void> {
-    if (withWork.size === 0 || this.paused || this.isSuperseded) return
+    if (withWork.size === 0 || this.paused || this.#superseded) return
     const { leaseMs, runtime } = this.#parts
     const { database, contextStore } = runtime
     const id = this.#id(0)

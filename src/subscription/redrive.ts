@@ -19,6 +19,7 @@ export const redriveDue = async (parts: SubscriptionParts, lane: Lane, nowMs: nu
   const together = parts.spec.handleBatch !== undefined
   const limit = together ? keysTogether : parts.spec.concurrency
   const rows = await database.read((session) => contextStore.parking.due(session, lane.id, nowMs, limit))
+  if (rows.length === 0) return
   const share = new Share([lane])
   if (together) return redriveTogether(parts, share, rows)
   // All are waited for: none may run on beside its successor, or after the end.

@@ -127,11 +127,6 @@ export class Subscription {
     return this.#ownership.edition
   }
 
-  /** Another process was seen to run a newer version of the handler. */
-  get isSuperseded(): boolean {
-    return this.#ownership.isSuperseded
-  }
-
   get context(): string {
     return this.#runtime.name
   }

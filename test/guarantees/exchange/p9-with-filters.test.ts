@@ -1,6 +1,7 @@
 /** P9 With filters, kept by the receiver or by the broker: exactly the wanted events, once, in order; what is lost still shows. */
 
 import { type App, over } from 'pabal'
+import { sqlite } from 'pabal/sqlite'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { CarriedOptions } from '../../../src/exchange/exchange.ts'
 import type { Transport } from '../../../src/exchange/transport.ts'
@@ -17,7 +18,9 @@ import {
   fromOrdering,
   large,
   OrderPaid,
+  OrderPaidV1,
   OrderPlaced,
+  OrderPlacedV1,
   ordering,
   pathOf,
   placeAll,
@@ -28,7 +31,7 @@ import {
   wantedOf,
 } from '../../support/filtered-shop.ts'
 import { testFolder } from '../../support/folder.ts'
-import { ledgerOf, parkedIn, sequencesOf } from '../../support/shop.ts'
+import { enter, ledgerOf, parkedIn, prepareLedger, sequencesOf, testApp } from '../../support/shop.ts'
 import { seeded } from '../postgres-workers/seeded.ts'
 import { realOrders } from '../world.ts'
 
@@ -98,6 +101,7 @@ const world = async (broken: Partial<NastyOptions> = {}) => {
     tell,
     consumer,
     early,
+    receptions: () => receptions,
     received: (name: string) => countReceived(folder, name),
     applied: (name = 'shipping') => sequencesOf(ledger(name)),
     until: (name: string, filter: ShopFilter | undefined) =>
@@ -171,6 +175,32 @@ describe('over a nasty broker', () => {
     for (let n = 0; n < 20; n++) await tell([`kr-${n}`, 'KR'], [`jp-${n}`, 'JP'], [`us-${n}`, 'US'])
     await until('shipping', more)
     expectWhole('shipping', more)
+  })
+
+  test('an old process that begins again keeps back nothing that another handler of new ones wants', async () => {
+    const { folder, carried, tell, receptions } = await world({ faults: kind })
+    const start = async (...countries: string[]) => {
+      const handlers = countries.map((country) =>
+        shipping.consume(
+          [OrderPlacedV1, OrderPaidV1],
+          country.toLowerCase(),
+          (event, { tx }) => enter(tx, country, event),
+          { filter: { country: [country] } },
+        ),
+      )
+      const bound = shipping.with({ store: sqlite(pathOf(folder, 'shipping')), prepare: prepareLedger, handlers })
+      const app = testApp([bound], { exchange: carried() })
+      const before = receptions()
+      await app.start()
+      await eventually('the broker knows what it wants', () => receptions() > before)
+      return app
+    }
+    const older = await start('KR')
+    await start('KR', 'JP')
+    await older.stop()
+    await start('KR')
+    for (let n = 0; n < 10; n++) await tell([`kr-${n}`, 'KR'], [`jp-${n}`, 'JP'])
+    await eventually('all is handled', () => ledgerOf(pathOf(folder, 'shipping')).length === 20)
   })
 
   test('that loses: what is wanted is read in the log of its producer', { timeout: 60_000 }, async () => {
